@@ -1,0 +1,416 @@
+//! The handle of a running node: what a program uses.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant as Clock, SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
+use serde::Serialize;
+
+use crate::config::Config;
+use crate::error::Error;
+use crate::event::EventFilter;
+use crate::instant::Instant;
+use crate::node::{Node, Output};
+use crate::peer::{Peer, PeerInfo, PeerState};
+use crate::snapshot::{PeerEntry, PeerSnapshot, Snapshot};
+use crate::stats::Stats;
+use crate::subscription::{Subscribers, Subscription};
+use crate::threads::{self, Shared};
+use crate::transport::{Transport, UdpTransport};
+use crate::value::{Key, Value};
+
+/// A running node. Clones are handles of the same one and can be used from any thread, inside a loop over its events too.
+///
+/// Dropping the last one stops the node without a word, as a crash would; [`Gossiper::leave`] says goodbye.
+///
+/// ```
+/// use grapevine::Gossiper;
+/// use std::time::Duration;
+///
+/// let first = Gossiper::builder().interval(Duration::from_millis(50)).start()?;
+/// let second = Gossiper::builder().interval(Duration::from_millis(50)).seed(first.peer().to_string()).start()?;
+///
+/// first.set("greeting", "hello")?;
+/// let seen = second.wait_until(Duration::from_secs(10), |node| node.get_from(first.peer(), "greeting").is_some());
+/// assert!(seen);
+/// # Ok::<(), grapevine::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Gossiper {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    peer: Peer,
+    bound: SocketAddr,
+    events: usize,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Gossiper {
+    /// Starts a node over UDP with these settings. It returns when the socket is bound; joining goes on in the background.
+    ///
+    /// # Errors
+    /// [`Error::Config`], [`Error::Bind`] (the address is in use, above all) and [`Error::Thread`].
+    pub fn start(config: Config) -> Result<Gossiper, Error> {
+        config.validate()?;
+        let addr = config.bind;
+        let transport = UdpTransport::bind(addr).map_err(|source| Error::Bind { addr, source })?;
+        Gossiper::start_with(config, Arc::new(transport))
+    }
+
+    /// Starts a node over a transport of your own.
+    ///
+    /// # Errors
+    /// [`Error::Config`] and [`Error::Thread`].
+    pub fn start_with(config: Config, transport: Arc<dyn Transport>) -> Result<Gossiper, Error> {
+        let bound = transport.local_addr();
+        let mut advertise = config.advertise.unwrap_or(bound);
+        if advertise.port() == 0 {
+            advertise.set_port(bound.port());
+        }
+        let peer = Peer::from(advertise);
+        let events = config.limits.events;
+        let unix_ms = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(1, |since| since.as_millis());
+        let unix_ms = u64::try_from(unix_ms).unwrap_or(u64::MAX);
+        let node = Node::new(config, peer, Instant::ZERO, unix_ms, unpredictable())?;
+        let shared = Shared::new(node, transport, Clock::now());
+        shared.resolve_all();
+        let threads = threads::start(&shared)?;
+        log::info!("node {peer} started, bound to {bound}");
+        Ok(Gossiper {
+            inner: Arc::new(Inner {
+                shared,
+                peer,
+                bound,
+                events,
+                threads: Mutex::new(threads),
+            }),
+        })
+    }
+
+    /// This node's identity: its advertised address.
+    pub fn peer(&self) -> Peer {
+        self.inner.peer
+    }
+
+    /// The address of its socket.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.inner.bound
+    }
+
+    /// Which run of this node: milliseconds since 1970 at its start. It rises when the node meets its own past.
+    pub fn generation(&self) -> u64 {
+        self.read(|node, _| node.generation())
+    }
+
+    /// Sets a key of this node's map, for everyone to read. Returns its version.
+    ///
+    /// A key that has this value already keeps its version, and nobody hears of it.
+    ///
+    /// # Errors
+    /// [`Error::Encode`], [`Error::KeyTooLong`], [`Error::ValueTooLarge`], [`Error::MapFull`], [`Error::Stopped`]; the map
+    /// is then unchanged.
+    pub fn set<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<u64, Error> {
+        self.set_value(key, Value::encode(value)?, None)
+    }
+
+    /// [`Gossiper::set`] for a value that ends after `life`: everywhere, whatever the nodes' wall clocks show.
+    ///
+    /// # Errors
+    /// Those of [`Gossiper::set`].
+    pub fn set_for<T: Serialize + ?Sized>(&self, key: &str, value: &T, life: Duration) -> Result<u64, Error> {
+        self.set_value(key, Value::encode(value)?, Some(self.now() + life))
+    }
+
+    /// [`Gossiper::set`] for a value that ends at `deadline`.
+    ///
+    /// # Errors
+    /// Those of [`Gossiper::set`].
+    pub fn set_until<T: Serialize + ?Sized>(&self, key: &str, value: &T, deadline: Clock) -> Result<u64, Error> {
+        self.set_value(key, Value::encode(value)?, Some(self.inner.shared.from_clock(deadline)))
+    }
+
+    /// [`Gossiper::set`] for a value that is encoded already.
+    ///
+    /// # Errors
+    /// Those of [`Gossiper::set`].
+    pub fn set_value(&self, key: &str, value: Value, deadline: Option<Instant>) -> Result<u64, Error> {
+        self.write(|node, now, out| node.set(now, key, value, deadline, out))
+    }
+
+    /// [`Gossiper::set`], unless this node writes faster than [`Gossiper::permitted_rate`].
+    ///
+    /// # Errors
+    /// Those of [`Gossiper::set`], and [`Error::RateExceeded`], which says when to try again.
+    pub fn try_set<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<u64, Error> {
+        let value = Value::encode(value)?;
+        self.write(|node, now, out| node.try_set(now, key, value, None, out))
+    }
+
+    /// [`Gossiper::set_for`], unless this node writes faster than [`Gossiper::permitted_rate`].
+    ///
+    /// # Errors
+    /// Those of [`Gossiper::try_set`].
+    pub fn try_set_for<T: Serialize + ?Sized>(&self, key: &str, value: &T, life: Duration) -> Result<u64, Error> {
+        let value = Value::encode(value)?;
+        self.write(|node, now, out| node.try_set(now, key, value, Some(now + life), out))
+    }
+
+    /// Deletes a key of this node's map. Returns whether there was one.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub fn delete(&self, key: &str) -> Result<bool, Error> {
+        self.write(|node, now, out| node.delete(now, key, out))
+            .map(|version| version.is_some())
+    }
+
+    /// The value of a key of this node's own map.
+    pub fn get(&self, key: &str) -> Option<Value> {
+        self.get_from(self.peer(), key)
+    }
+
+    /// The value of a key of any peer's map, as far as it is known here.
+    pub fn get_from(&self, peer: Peer, key: &str) -> Option<Value> {
+        self.read(|node, now| node.map(peer)?.get(key)?.readable(now).cloned())
+    }
+
+    /// A key of any peer's map with everything known of it.
+    pub fn entry(&self, peer: Peer, key: &str) -> Option<PeerEntry> {
+        self.read(|node, now| {
+            let map = node.map(peer)?;
+            let entry = map.readable(key, now).next().filter(|(found, ..)| &***found == key)?;
+            Some(PeerEntry::new(peer, entry))
+        })
+    }
+
+    /// The keys of a peer's map, in their order; none for a peer that is not known.
+    pub fn keys(&self, peer: Peer) -> Vec<Key> {
+        self.read(|node, now| match node.map(peer) {
+            Some(map) => map.readable("", now).map(|(key, ..)| key.clone()).collect(),
+            None => Vec::new(),
+        })
+    }
+
+    /// Every peer's entries whose key starts with `prefix`, this node's own included, by peer and key. Those of peers that are not
+    /// alive are among them until the peers are forgotten.
+    ///
+    /// ```
+    /// # use grapevine::Gossiper;
+    /// let node = Gossiper::builder().start()?;
+    /// node.set("service/web", "10.0.0.1:80")?;
+    /// node.set("load", &0.7)?;
+    /// let found = node.entries("service/");
+    /// assert_eq!((found.len(), &*found[0].key), (1, "service/web"));
+    /// # Ok::<(), grapevine::Error>(())
+    /// ```
+    pub fn entries(&self, prefix: &str) -> Vec<PeerEntry> {
+        self.read(|node, now| {
+            let mut peers: Vec<Peer> = node.peers().map(|(peer, _)| peer).chain([node.me()]).collect();
+            peers.sort_unstable();
+            let maps = peers.iter().filter_map(|peer| Some((*peer, node.map(*peer)?)));
+            maps.flat_map(|(peer, map)| map.readable(prefix, now).map(move |entry| PeerEntry::new(peer, entry)))
+                .collect()
+        })
+    }
+
+    /// Everything at one moment: all peers with all entries.
+    pub fn snapshot(&self) -> Snapshot {
+        self.read(|node, now| {
+            let peers = node.peers().map(|(peer, _)| peer).chain([node.me()]);
+            let peers = peers.filter_map(|peer| {
+                let entries = node
+                    .map(peer)?
+                    .readable("", now)
+                    .map(|entry| PeerEntry::new(peer, entry));
+                Some((
+                    peer,
+                    PeerSnapshot {
+                        entries: entries.collect(),
+                        info: node.peer(now, peer)?,
+                    },
+                ))
+            });
+            Snapshot { peers: peers.collect() }
+        })
+    }
+
+    /// All peers except this node, whatever their state, in the order of their addresses.
+    pub fn peers(&self) -> Vec<PeerInfo> {
+        self.read(|node, now| node.peers().filter_map(|(peer, _)| node.peer(now, peer)).collect())
+    }
+
+    /// The peers that are alive.
+    pub fn live_peers(&self) -> Vec<Peer> {
+        self.peers_in(PeerState::Alive)
+    }
+
+    /// The peers that have failed.
+    pub fn failed_peers(&self) -> Vec<Peer> {
+        self.peers_in(PeerState::Failed)
+    }
+
+    /// The peers in this state, this node not among them.
+    pub fn peers_in(&self, state: PeerState) -> Vec<Peer> {
+        self.read(|node, _| match state {
+            PeerState::Forgotten => node.ring().all_forgotten().map(|(peer, _)| peer).collect(),
+            state => node
+                .peers()
+                .filter(|(_, other)| *other == state)
+                .map(|(peer, _)| peer)
+                .collect(),
+        })
+    }
+
+    /// What is known of one peer, or of this node itself.
+    pub fn peer_info(&self, peer: Peer) -> Option<PeerInfo> {
+        self.read(|node, now| node.peer(now, peer))
+    }
+
+    /// Drops a peer that is not alive, with its map, here and wherever else it is not seen alive: one that will never be back.
+    ///
+    /// # Errors
+    /// [`Error::UnknownPeer`], [`Error::StillAlive`] and [`Error::Stopped`].
+    pub fn forget(&self, peer: Peer) -> Result<(), Error> {
+        self.write(|node, now, out| node.forget(now, peer, out))
+    }
+
+    /// All events from now on.
+    ///
+    /// ```
+    /// # use grapevine::{Event, Gossiper};
+    /// let node = Gossiper::builder().start()?;
+    /// let events = node.subscribe();
+    /// node.set("a", &1)?;
+    /// assert!(matches!(events.recv(), Some(Event::Update { key, .. }) if &*key == "a"));
+    /// # Ok::<(), grapevine::Error>(())
+    /// ```
+    pub fn subscribe(&self) -> Subscription {
+        self.subscribe_to(EventFilter::all())
+    }
+
+    /// The events that pass `filter` from now on.
+    pub fn subscribe_to(&self, filter: EventFilter) -> Subscription {
+        let subscription = Subscribers::subscribe(&self.inner.shared.subscribers, filter, self.inner.events);
+        if self.inner.shared.is_stopped() {
+            self.inner.shared.subscribers.lock().close();
+        }
+        subscription
+    }
+
+    /// Waits until `holds` is true: it is called now and after every event, on this thread and without any lock. False if
+    /// `timeout` passed or the node stopped before.
+    pub fn wait_until(&self, timeout: Duration, mut holds: impl FnMut(&Gossiper) -> bool) -> bool {
+        self.inner.shared.wait_until(timeout, || holds(self))
+    }
+
+    /// At most so many bytes per second should this node write so that the whole cluster keeps up, says flow control. `set` does not
+    /// ask; `try_set` does.
+    pub fn permitted_rate(&self) -> f64 {
+        self.read(|node, _| node.permitted_rate())
+    }
+
+    /// Counters and sizes.
+    pub fn stats(&self) -> Stats {
+        self.inner.shared.stats()
+    }
+
+    /// The time on this node's clock, on which deadlines in events are.
+    pub fn now(&self) -> Instant {
+        self.inner.shared.now()
+    }
+
+    /// A point of this node's clock, like a deadline in an event, on the system's; `None` beyond what that can tell.
+    pub fn to_system(&self, instant: Instant) -> Option<Clock> {
+        self.inner.shared.to_clock(instant)
+    }
+
+    /// Whether the node runs.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`] if it has left or was stopped, [`Error::ThreadPanicked`] if that was the reason.
+    pub fn check(&self) -> Result<(), Error> {
+        self.inner.shared.check_running()
+    }
+
+    /// Tells the others that this node leaves, for at most `timeout`, and stops it. The others list it as left, not as failed.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`] if too few confirmed that they heard it; the node has stopped all the same. [`Error::Stopped`] if it
+    /// had before.
+    pub fn leave(&self, timeout: Duration) -> Result<(), Error> {
+        self.write(|node, now, out| {
+            node.leave(now, out);
+            Ok(())
+        })?;
+        let deadline = Clock::now() + timeout;
+        let heard = loop {
+            if self.read(|node, _| node.farewell_heard()) {
+                break true;
+            }
+            if Clock::now() >= deadline {
+                break false;
+            }
+            // Answers come within a round trip; there is no event for them.
+            std::thread::sleep(Duration::from_millis(1));
+        };
+        self.stop();
+        if heard {
+            Ok(())
+        } else {
+            Err(Error::TimedOut(timeout))
+        }
+    }
+
+    /// Stops the node without a word: to the others it fails.
+    pub fn stop(&self) {
+        self.inner.stop();
+    }
+
+    fn read<R>(&self, look: impl FnOnce(&Node, Instant) -> R) -> R {
+        self.inner.shared.read(look)
+    }
+
+    fn write<R>(&self, act: impl FnOnce(&mut Node, Instant, &mut Output) -> Result<R, Error>) -> Result<R, Error> {
+        self.check()?;
+        self.inner.shared.act(&mut Output::new(), act)
+    }
+}
+
+/// A number that nobody can guess, by way of the keys that the standard library draws for its hash maps.
+fn unpredictable() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+impl std::fmt::Debug for Gossiper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gossiper")
+            .field("peer", &self.inner.peer)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    fn stop(&self) {
+        self.shared.stop(None);
+        let me = std::thread::current().id();
+        for thread in self.threads.lock().drain(..) {
+            if thread.thread().id() != me {
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

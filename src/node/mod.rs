@@ -1,0 +1,235 @@
+//! The core: a plain value that is handed the time, datagrams and a seed, and hands back datagrams and events.
+//!
+//! There is no clock, socket, thread or dice in it. Three methods are the whole machine, each called by a thread of its
+//! own in a running node, and by a simulator on virtual time:
+//!
+//! 1. [`Node::handle_datagram`] when one has arrived;
+//! 2. [`Node::gossip`] at [`Node::next_gossip`]: rounds, news, requests to repeat;
+//! 3. [`Node::detect`] at [`Node::next_detect`]: failures, expiry, forgetting.
+//!
+//! Each fills an [`Output`]: events are published in its order, then the datagrams are sent.
+
+mod answers;
+mod deltas;
+mod guard;
+mod judge;
+mod learn;
+mod local;
+mod output;
+mod proof;
+mod receive;
+mod rounds;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use fastrand::Rng;
+
+use crate::config::Config;
+use crate::detector::Judge;
+use crate::error::Error;
+use crate::flow::{Flow, FlowConfig};
+use crate::instant::Instant;
+use crate::peer::{Peer, PeerState};
+use crate::reconcile::{CatchUp, DigestSet, News};
+use crate::select::Partners;
+use crate::state::{OwnMap, Ring, Row};
+use crate::stats::Stats;
+
+use guard::{LogLimit, PauseGuard};
+use local::WriteRate;
+pub use output::{LogLine, Output};
+use proof::Proof;
+
+/// One member of a cluster, without its surroundings.
+#[derive(Debug)]
+pub struct Node {
+    config: Config,
+    ring: Ring,
+    seeds: Vec<Vec<SocketAddr>>,
+    judge: Judge,
+    /// How often a heartbeat can be expected to advance here: once in an interval, unless the ring is so large that a round's
+    /// budget covers only part of it.
+    expected_advance: Duration,
+    flow: Flow,
+    write_rate: WriteRate,
+    catch_up: CatchUp,
+    news: News,
+    proof: Proof,
+    dice: Rng,
+    guard: PauseGuard,
+    log_limit: LogLimit,
+    stats: Stats,
+    /// Milliseconds since 1970 at [`Instant::ZERO`], from the clock as it was at the start; never read again.
+    unix_origin: u64,
+    next_round: Instant,
+    next_join: Option<Instant>,
+    join_delay: Duration,
+    /// What is left of `bytes_per_round` in this interval.
+    budget: usize,
+    /// Ids of this node's digests that are not answered yet, and whether their answer may still share rates.
+    asked: [u32; OPEN_DIGESTS],
+    last_digest_id: u32,
+    roster_seen: (u64, Instant),
+    last_renewal: Option<Instant>,
+    last_conflict: Option<Instant>,
+    last_foreign: Option<Instant>,
+    last_collection: Option<Instant>,
+    next_detect: Instant,
+    left: bool,
+    farewells_heard: usize,
+    scratch: Scratch,
+}
+
+/// Digests whose answers are waited for: the partners of a few rounds, with a few windows each.
+const OPEN_DIGESTS: usize = 64;
+
+/// Buffers that are used again and again, so that a quiet round allocates almost nothing.
+#[derive(Debug, Default)]
+struct Scratch {
+    full: DigestSet,
+    compact: DigestSet,
+    small: DigestSet,
+    partners: Partners,
+    rows: Vec<Row>,
+    columns: Vec<u8>,
+    records: Vec<u8>,
+    wants: Vec<u8>,
+    deltas: Vec<u8>,
+    entries: Vec<u8>,
+    peers: Vec<Peer>,
+}
+
+impl Node {
+    /// A node that is `me` to the others, started at `now`, when the wall clock showed `unix_ms` milliseconds since 1970.
+    /// `seed` is where its dice and its secret for address tokens start.
+    ///
+    /// The time of its first round is drawn between `now` and one interval later, so that nodes started together do not gossip in
+    /// step. Its seeds are tried at once.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if a setting is out of its range, `me` cannot be reached, or an initial key exceeds a limit.
+    pub fn new(config: Config, me: Peer, now: Instant, unix_ms: u64, seed: u64) -> Result<Node, Error> {
+        config.validate()?;
+        if let Some(reason) = me.unreachable_because() {
+            let problem =
+                format!("nobody can reach this node as {me}: {reason}; set `advertise` to an address of its own");
+            return Err(Error::Config {
+                setting: "advertise",
+                problem,
+            });
+        }
+        let mut dice = Rng::with_seed(seed);
+        let generation = unix_ms.max(1);
+        let phase = config.interval.mul_f64(dice.f64());
+        let mut node = Node {
+            ring: Ring::new(me, OwnMap::new(generation)),
+            seeds: vec![Vec::new(); config.seeds.len()],
+            judge: Judge::new(&config.detector, config.interval, config.interval),
+            expected_advance: config.interval,
+            flow: Flow::new(FlowConfig::default()),
+            write_rate: WriteRate::new(now),
+            catch_up: CatchUp::new(config.limits.catch_up_datagrams),
+            news: News::new(config.interval),
+            proof: Proof::new(&mut dice),
+            guard: PauseGuard::new(now, config.interval),
+            log_limit: LogLimit::default(),
+            stats: Stats::default(),
+            unix_origin: unix_ms.saturating_sub(now.as_micros() / 1000),
+            next_round: now + phase,
+            next_join: (!config.seeds.is_empty()).then_some(now),
+            join_delay: FIRST_JOIN_DELAY.min(config.interval),
+            budget: config.bytes_per_round,
+            asked: [0; OPEN_DIGESTS],
+            last_digest_id: dice.u32(..),
+            roster_seen: (0, now),
+            last_renewal: None,
+            last_conflict: None,
+            last_foreign: None,
+            last_collection: None,
+            next_detect: now + config.interval,
+            left: false,
+            farewells_heard: 0,
+            scratch: Scratch::default(),
+            dice,
+            config,
+        };
+        let initial = std::mem::take(&mut node.config.initial);
+        for (key, value) in &initial {
+            node.check_entry(key, value)?;
+            node.ring
+                .change_own(|own| own.set(&key.as_str().into(), value.clone(), None));
+        }
+        node.config.initial = initial;
+        Ok(node)
+    }
+
+    /// This node's identity.
+    pub fn me(&self) -> Peer {
+        self.ring.me()
+    }
+
+    /// Which run of it: milliseconds since 1970 at its start, or higher if it met its own past.
+    pub fn generation(&self) -> u64 {
+        self.ring.own().progress().generation
+    }
+
+    /// Its settings.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Everything that it holds of itself and of others.
+    pub fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
+    /// What it has counted. What only its surroundings know is zero.
+    pub fn stats(&self) -> Stats {
+        let mut stats = self.stats.clone();
+        stats.rounds = self.ring.own_row().heartbeat;
+        stats.peers = self
+            .ring
+            .members()
+            .filter(|(_, member)| member.state != PeerState::Forgotten)
+            .count();
+        stats.alive = self.ring.peers_in(PeerState::Alive).len();
+        stats.own_keys = self.ring.own().map().len();
+        stats
+    }
+
+    /// At most so many bytes per second should this node write, says flow control.
+    pub fn permitted_rate(&self) -> f64 {
+        self.flow.permitted()
+    }
+
+    /// When [`Node::gossip`] has something to do.
+    pub fn next_gossip(&self) -> Instant {
+        if self.left {
+            return if self.farewell_heard() {
+                Instant::MAX
+            } else {
+                self.next_round
+            };
+        }
+        let wave = self.news.next_wave().filter(|_| self.config.early_news);
+        let retry = self.catch_up.next_deadline();
+        [wave, retry, self.next_join]
+            .into_iter()
+            .flatten()
+            .fold(self.next_round, Instant::min)
+    }
+
+    /// When [`Node::detect`] has something to do.
+    pub fn next_detect(&self) -> Instant {
+        self.next_detect
+    }
+
+    /// This node's wall clock: as it was at the start, and counted on from there.
+    fn unix_ms(&self, now: Instant) -> u64 {
+        self.unix_origin.saturating_add(now.as_micros() / 1000)
+    }
+}
+
+/// A seed that did not answer is tried again so soon, then after twice the time, up to one interval.
+const FIRST_JOIN_DELAY: Duration = Duration::from_millis(50);

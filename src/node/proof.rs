@@ -1,0 +1,116 @@
+//! The three-times rule: an address that has not proved itself gets no more than three times the bytes that it sent
+//! (RFC 9000, section 8.1), so that nobody can aim a node's answers at somebody else.
+//!
+//! Each side gives the other a token, which only whoever receives at that address can return. Tokens are computed, not
+//! stored: a keyed hash of the address and of the hour.
+
+use std::hash::Hasher;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use fastrand::Rng;
+use siphasher::sip::SipHasher13;
+
+use crate::instant::Instant;
+use crate::node::Node;
+use crate::peer::Peer;
+use crate::wire::Header;
+
+/// A token is taken in the hour in which it was given and in the next one.
+const EPOCH: Duration = Duration::from_secs(3600);
+/// A partner whose address is proved is not given new tokens for so long, which saves nine bytes a datagram.
+const PROOF_LASTS: Duration = Duration::from_secs(1800);
+
+#[derive(Debug)]
+pub(super) struct Proof {
+    secret: (u64, u64),
+}
+
+impl Proof {
+    pub(super) fn new(dice: &mut Rng) -> Self {
+        Proof {
+            secret: (dice.u64(..), dice.u64(..)),
+        }
+    }
+
+    /// The token for whoever receives at this address.
+    pub(super) fn token(&self, now: Instant, addr: SocketAddr) -> u64 {
+        self.token_of(epoch(now), addr)
+    }
+
+    pub(super) fn is_proved(&self, now: Instant, addr: SocketAddr, echo: u64) -> bool {
+        let epoch = epoch(now);
+        echo == self.token_of(epoch, addr)
+            || epoch
+                .checked_sub(1)
+                .is_some_and(|past| echo == self.token_of(past, addr))
+    }
+
+    fn token_of(&self, epoch: u64, addr: SocketAddr) -> u64 {
+        let mut hasher = SipHasher13::new_with_keys(self.secret.0, self.secret.1);
+        hasher.write(Peer::from(addr).as_wire());
+        hasher.write_u64(epoch);
+        hasher.finish()
+    }
+}
+
+fn epoch(now: Instant) -> u64 {
+    now.as_micros() / (EPOCH.as_micros() as u64)
+}
+
+/// Where to send to, and how to prove oneself there.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Path {
+    pub(super) to: SocketAddr,
+    pub(super) echo: Option<u64>,
+    pub(super) token: Option<u64>,
+    /// How many bytes may still be sent there before the address has proved itself.
+    pub(super) allowance: usize,
+}
+
+impl Node {
+    /// The way to a peer that this node turns to by itself.
+    pub(super) fn path_to(&self, now: Instant, to: SocketAddr) -> Path {
+        let member = self.ring.member(Peer::from(to));
+        let proved = member.is_some_and(|member| now < member.proved_until);
+        Path {
+            to,
+            echo: member.and_then(|member| member.token),
+            token: (!proved).then(|| self.proof.token(now, to)),
+            allowance: usize::MAX,
+        }
+    }
+
+    /// The way back to where a datagram of `len` bytes came from.
+    pub(super) fn path_back(&mut self, now: Instant, from: SocketAddr, header: &Header<'_>, len: usize) -> Path {
+        let proved = header.echo.is_some_and(|echo| self.proof.is_proved(now, from, echo));
+        let mut echo = header.token;
+        if let Some(member) = self.ring.member_mut(header.sender) {
+            if Peer::from(from) == header.sender {
+                member.token = header.token.or(member.token);
+                if proved {
+                    member.proved_until = now + PROOF_LASTS;
+                }
+                echo = member.token;
+            }
+        }
+        Path {
+            to: from,
+            echo,
+            token: (!proved).then(|| self.proof.token(now, from)),
+            allowance: if proved { usize::MAX } else { len.saturating_mul(3) },
+        }
+    }
+
+    /// The header of what this node sends along a path.
+    pub(super) fn header<'a>(&'a self, path: &Path) -> Header<'a> {
+        Header {
+            cluster: &self.config.cluster,
+            speaks: crate::wire::PROTOCOL_VERSION,
+            sender: self.ring.me(),
+            generation: self.generation(),
+            echo: path.echo,
+            token: path.token,
+        }
+    }
+}

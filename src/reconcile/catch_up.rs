@@ -1,0 +1,251 @@
+//! Catching up does not wait for rounds: who gets a cut delta asks on at once, with a bounded number of datagrams in
+//! flight, and asks another peer if nothing comes.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::instant::Instant;
+use crate::peer::Peer;
+use crate::wire::End;
+
+/// Requests that may be under way at once.
+const MAX_SESSIONS: usize = 8;
+/// A request starts with so many datagrams and doubles while none is lost: on a path never tried, a burst as large as
+/// the receive buffer could lose most of itself.
+const FIRST_CREDIT: u8 = 8;
+/// A request that nobody answered is repeated so often before the next round takes over.
+const MAX_ATTEMPTS: u8 = 4;
+/// Bounds of the time after which a request is repeated. On one host an answer takes a tenth of a millisecond, but a
+/// loaded scheduler takes its time.
+const MIN_PATIENCE: Duration = Duration::from_millis(20);
+const MAX_PATIENCE: Duration = Duration::from_secs(1);
+const FIRST_PATIENCE: Duration = Duration::from_millis(100);
+
+/// One request and what has come of it.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// Returned by what comes.
+    pub id: u32,
+    /// Who was asked.
+    pub server: SocketAddr,
+    /// Owners of whose maps something was wanted and has not come.
+    pub owners: Vec<Peer>,
+    /// How many datagrams may come.
+    pub credit: u8,
+    /// How often it was repeated.
+    pub attempts: u8,
+    asked: Instant,
+    deadline: Instant,
+    next_sequence: u8,
+    lossy: bool,
+}
+
+/// All requests under way: at most one for each owner.
+#[derive(Clone, Debug)]
+pub struct CatchUp {
+    sessions: Vec<Session>,
+    last_id: u32,
+    limit: u8,
+    /// Smoothed time from a request to the first datagram of its answer.
+    round_trip: Option<Duration>,
+}
+
+impl CatchUp {
+    /// With at most `limit` datagrams in flight.
+    pub fn new(limit: usize) -> Self {
+        let limit = u8::try_from(limit).unwrap_or(u8::MAX);
+        CatchUp {
+            sessions: Vec::new(),
+            last_id: 0,
+            limit,
+            round_trip: None,
+        }
+    }
+
+    /// Whether something of this owner is under way.
+    pub fn is_asking_for(&self, owner: Peer) -> bool {
+        self.sessions.iter().any(|session| session.owners.contains(&owner))
+    }
+
+    /// The credit that a request may have now; `None` if nothing more may be asked for.
+    pub fn credit(&self, wish: Option<u8>) -> Option<u8> {
+        if self.sessions.len() >= MAX_SESSIONS {
+            return None;
+        }
+        let in_flight: u32 = self.sessions.iter().map(|session| u32::from(session.credit)).sum();
+        let left = u32::from(self.limit).saturating_sub(in_flight);
+        let credit = u32::from(wish.unwrap_or(FIRST_CREDIT)).min(left);
+        u8::try_from(credit).ok().filter(|credit| *credit > 0)
+    }
+
+    /// The id that the next request will have.
+    pub fn next_id(&self) -> u32 {
+        self.last_id.wrapping_add(1)
+    }
+
+    /// A request with [`CatchUp::next_id`] goes out.
+    pub fn begin(&mut self, now: Instant, server: SocketAddr, owners: Vec<Peer>, credit: u8, attempts: u8) {
+        self.last_id = self.next_id();
+        let patience = self.patience() * (1 << attempts.min(MAX_ATTEMPTS));
+        self.sessions.push(Session {
+            id: self.last_id,
+            server,
+            owners,
+            credit,
+            attempts,
+            asked: now,
+            deadline: now + patience.min(MAX_PATIENCE),
+            next_sequence: 0,
+            lossy: false,
+        });
+    }
+
+    /// What was wanted of this owner has come as far as the sender could go.
+    pub fn complete(&mut self, id: u32, owner: Peer) {
+        if let Some(session) = self.sessions.iter_mut().find(|session| session.id == id) {
+            session.owners.retain(|other| *other != owner);
+        }
+    }
+
+    /// A datagram of the answer came. At the end of the answer the session is returned if there is more to ask for, with the
+    /// credit that the next request should have.
+    pub fn arrived(&mut self, now: Instant, id: u32, sequence: u8, end: End) -> Option<Session> {
+        let index = self.sessions.iter().position(|session| session.id == id)?;
+        let patience = self.patience();
+        let session = &mut self.sessions[index];
+        if session.next_sequence == 0 && !session.lossy {
+            let sample = now - session.asked;
+            self.round_trip = Some(match self.round_trip {
+                Some(smoothed) => (smoothed * 7 + sample) / 8,
+                None => sample,
+            });
+        }
+        session.lossy |= sequence != session.next_sequence;
+        session.next_sequence = sequence.saturating_add(1);
+        session.deadline = now + patience;
+        if end == End::No {
+            return None;
+        }
+        let mut session = self.sessions.swap_remove(index);
+        let unsent = end == End::CreditUsed;
+        if session.owners.is_empty() || !(unsent || session.lossy) {
+            return None;
+        }
+        session.credit = if session.lossy {
+            (session.credit / 2).max(FIRST_CREDIT)
+        } else {
+            session.credit.saturating_mul(2).min(self.limit)
+        };
+        session.attempts = 0;
+        Some(session)
+    }
+
+    /// Takes out a request whose deadline has passed and that is to be repeated, with another peer if there is one. Call it
+    /// until it returns `None`.
+    pub fn overdue(&mut self, now: Instant) -> Option<Session> {
+        while let Some(index) = self.sessions.iter().position(|session| session.deadline <= now) {
+            let mut session = self.sessions.swap_remove(index);
+            session.attempts += 1;
+            if session.attempts < MAX_ATTEMPTS && !session.owners.is_empty() {
+                session.credit = FIRST_CREDIT;
+                return Some(session);
+            }
+        }
+        None
+    }
+
+    /// When the next request is overdue.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.sessions.iter().map(|session| session.deadline).min()
+    }
+
+    /// The node was paused: nobody is late because of it.
+    pub fn shift(&mut self, gap: Duration) {
+        for session in &mut self.sessions {
+            session.deadline = session.deadline + gap;
+        }
+    }
+
+    fn patience(&self) -> Duration {
+        match self.round_trip {
+            Some(round_trip) => (round_trip * 4).clamp(MIN_PATIENCE, MAX_PATIENCE),
+            None => FIRST_PATIENCE,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Instant {
+        Instant::from_micros(millis * 1000)
+    }
+
+    fn peer(port: u16) -> Peer {
+        Peer::from(addr(port))
+    }
+
+    fn addr(port: u16) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], port))
+    }
+
+    #[test]
+    fn credit_doubles_without_loss_and_never_exceeds_the_limit() {
+        let mut catch_up = CatchUp::new(64);
+        let mut credit = catch_up.credit(None).unwrap();
+        let mut seen = Vec::new();
+        for _ in 0..6 {
+            seen.push(credit);
+            catch_up.begin(at(0), addr(1), vec![peer(2)], credit, 0);
+            let id = catch_up.last_id;
+            for sequence in 0..credit - 1 {
+                assert!(catch_up.arrived(at(0), id, sequence, End::No).is_none());
+            }
+            let session = catch_up.arrived(at(0), id, credit - 1, End::CreditUsed).unwrap();
+            credit = catch_up.credit(Some(session.credit)).unwrap();
+        }
+        assert_eq!(seen, [8, 16, 32, 64, 64, 64]);
+    }
+
+    #[test]
+    fn flight_is_bounded_over_all_requests() {
+        let mut catch_up = CatchUp::new(20);
+        let mut total = 0;
+        for port in 1..=10 {
+            if let Some(credit) = catch_up.credit(None) {
+                total += u32::from(credit);
+                catch_up.begin(at(0), addr(port), vec![peer(port)], credit, 0);
+            }
+        }
+        assert_eq!(total, 20);
+        assert!(catch_up.is_asking_for(peer(1)) && !catch_up.is_asking_for(peer(9)));
+    }
+
+    #[test]
+    fn a_lost_datagram_is_asked_for_again_and_the_credit_halved() {
+        let mut catch_up = CatchUp::new(64);
+        catch_up.begin(at(0), addr(1), vec![peer(2)], 32, 0);
+        assert!(catch_up.arrived(at(1), 1, 0, End::No).is_none());
+        let again = catch_up.arrived(at(1), 1, 2, End::Complete).unwrap();
+        assert_eq!((again.owners, again.credit), (vec![peer(2)], 16));
+    }
+
+    #[test]
+    fn silence_is_followed_by_a_bounded_number_of_repetitions() {
+        let mut catch_up = CatchUp::new(64);
+        let mut now = at(0);
+        let mut asked = 0;
+        catch_up.begin(now, addr(1), vec![peer(2)], 8, 0);
+        while let Some(deadline) = catch_up.next_deadline() {
+            asked += 1;
+            assert!(catch_up.overdue(deadline - Duration::from_micros(1)).is_none());
+            now = deadline;
+            if let Some(session) = catch_up.overdue(now) {
+                catch_up.begin(now, session.server, session.owners, session.credit, session.attempts);
+            }
+        }
+        assert_eq!(asked, usize::from(MAX_ATTEMPTS));
+        assert!(now - at(0) < Duration::from_secs(4));
+    }
+}

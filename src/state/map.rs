@@ -1,0 +1,268 @@
+//! One owner's keys: by name, by version, by deadline.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+
+use crate::instant::Instant;
+use crate::value::{Key, Value};
+
+/// What stands under a key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Content {
+    /// A value.
+    Value(Value),
+    /// A tombstone: the owner deleted the key.
+    Deleted,
+    /// The key's life ended: the owner's tombstone for it, or an entry whose deadline passed here.
+    Expired,
+}
+
+/// What is known of one key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Entry {
+    /// The owner's version counter when it wrote this.
+    pub version: u64,
+    /// What it wrote.
+    pub content: Content,
+    /// When its life ends, on this node's own clock. `None` for what stays.
+    pub deadline: Option<Instant>,
+    /// Held over from before a transfer: readable, but not confirmed by it yet, and offered to nobody.
+    pub(crate) stale: bool,
+}
+
+impl Entry {
+    /// The value, if it is one whose life has not ended. At the deadline itself it has.
+    pub fn readable(&self, now: Instant) -> Option<&Value> {
+        match &self.content {
+            Content::Value(value) if self.deadline.is_none_or(|deadline| now < deadline) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// Whether it is the owner's tombstone, and not an entry whose life ended by this node's own clock.
+    fn is_tombstone(&self) -> bool {
+        match self.content {
+            Content::Value(_) => false,
+            Content::Deleted => true,
+            Content::Expired => self.deadline.is_none(),
+        }
+    }
+
+    fn bytes(&self, key: &Key) -> usize {
+        let value = match &self.content {
+            Content::Value(value) => value.as_bytes().len(),
+            Content::Deleted | Content::Expired => 0,
+        };
+        key.len() + value + Map::ENTRY_OVERHEAD
+    }
+}
+
+/// One owner's entries with their indexes. Which entries may be in it is its user's business.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Map {
+    entries: BTreeMap<Key, Entry>,
+    /// Every entry that is not stale.
+    by_version: BTreeMap<u64, Key>,
+    /// Every readable value with a deadline.
+    by_deadline: BTreeSet<(Instant, Key)>,
+    bytes: usize,
+    stale: usize,
+    /// How far the owner was, at least, when it told what is confirmed here: a key that is missing may have been
+    /// overwritten, up to there, by an entry that has not come yet.
+    pub(crate) horizon: u64,
+}
+
+impl Map {
+    /// What an entry costs beside its key and value, as the limit on a map's bytes counts it.
+    pub const ENTRY_OVERHEAD: usize = 64;
+
+    /// What is known of `key`, readable or not.
+    pub fn get(&self, key: &str) -> Option<&Entry> {
+        self.entries.get(key)
+    }
+
+    /// All entries, tombstones included, in the order of their keys.
+    pub fn iter(&self) -> impl Iterator<Item = (&Key, &Entry)> {
+        self.entries.iter()
+    }
+
+    /// The readable values whose key starts with `prefix`, in the order of their keys.
+    pub fn readable<'a>(
+        &'a self,
+        prefix: &'a str,
+        now: Instant,
+    ) -> impl Iterator<Item = (&'a Key, &'a Entry, &'a Value)> {
+        self.entries
+            .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
+            .take_while(move |(key, _)| key.starts_with(prefix))
+            .filter_map(move |(key, entry)| Some((key, entry, entry.readable(now)?)))
+    }
+
+    /// Confirmed entries with a version above `version`, in the order of their versions.
+    pub fn after(&self, version: u64) -> impl Iterator<Item = (&Key, &Entry)> {
+        self.by_version
+            .range((Bound::Excluded(version), Bound::Unbounded))
+            .filter_map(|(_, key)| Some((key, self.entries.get(key)?)))
+    }
+
+    /// Keys held, tombstones included.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether nothing is held.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Bytes held: key + value + [`Map::ENTRY_OVERHEAD`] for each entry.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether entries are held over from before a transfer.
+    pub fn has_stale(&self) -> bool {
+        self.stale > 0
+    }
+
+    /// Entries held over from before a transfer.
+    pub(crate) fn stale(&self) -> usize {
+        self.stale
+    }
+
+    /// When the next life ends.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.by_deadline.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// How many keys and bytes there would be with this entry.
+    pub(crate) fn size_with(&self, key: &str, value_bytes: usize) -> (usize, usize) {
+        let (old_keys, old_bytes) = match self.entries.get_key_value(key) {
+            Some((key, entry)) => (1, entry.bytes(key)),
+            None => (0, 0),
+        };
+        (
+            self.entries.len() + 1 - old_keys,
+            self.bytes - old_bytes + key.len() + value_bytes + Map::ENTRY_OVERHEAD,
+        )
+    }
+
+    /// Puts an entry in place of what stood under the key, which is returned.
+    pub(crate) fn insert(&mut self, key: &Key, entry: Entry) -> Option<Entry> {
+        let old = self.remove(key);
+        self.bytes += entry.bytes(key);
+        self.index(key, &entry);
+        self.entries.insert(key.clone(), entry);
+        old
+    }
+
+    /// Removes a key altogether.
+    pub(crate) fn remove(&mut self, key: &str) -> Option<Entry> {
+        let (key, entry) = self.entries.remove_entry(key)?;
+        self.unindex(&key, &entry);
+        self.bytes -= entry.bytes(&key);
+        Some(entry)
+    }
+
+    /// The first entry whose deadline is at or before `now`, turned into an expired one; its old self is returned.
+    pub(crate) fn expire_next(&mut self, now: Instant) -> Option<(Key, Entry)> {
+        let (deadline, key) = self.by_deadline.first()?;
+        if *deadline > now {
+            return None;
+        }
+        let key = key.clone();
+        let old = self.remove(&key)?;
+        self.insert(
+            &key,
+            Entry {
+                content: Content::Expired,
+                ..old.clone()
+            },
+        );
+        Some((key, old))
+    }
+
+    /// Declares every entry held over, for a transfer within the same generation. What expired stays known, so that
+    /// the transfer cannot bring it back to life.
+    pub(crate) fn make_stale(&mut self) {
+        self.by_version.clear();
+        self.horizon = 0;
+        for entry in self.entries.values_mut() {
+            entry.stale = true;
+        }
+        self.stale = self.entries.len();
+    }
+
+    /// Declares every value held over from an older generation. Their versions become 0, which no owner ever gives, so
+    /// that none can be taken for an entry of the new one.
+    pub(crate) fn make_stale_of_old_generation(&mut self) {
+        let values = std::mem::take(&mut self.entries);
+        *self = Map::default();
+        for (key, entry) in values {
+            if matches!(entry.content, Content::Value(_)) {
+                self.insert(
+                    &key,
+                    Entry {
+                        version: 0,
+                        stale: true,
+                        ..entry
+                    },
+                );
+            }
+        }
+    }
+
+    /// Drops the entries that are held over and calls `gone` with each.
+    pub(crate) fn drop_stale(&mut self, mut gone: impl FnMut(&Key, &Entry)) {
+        if self.stale == 0 {
+            return;
+        }
+        let keys: Vec<Key> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.stale)
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in keys {
+            if let Some(entry) = self.remove(&key) {
+                gone(&key, &entry);
+            }
+        }
+    }
+
+    /// Drops tombstones with a version up to `floor`. What expired by this node's own clock is none yet: the owner may
+    /// still hold it for alive, and a transfer must find it here to not bring it back to life.
+    pub(crate) fn drop_tombstones(&mut self, floor: u64) {
+        let dead: Vec<Key> = self
+            .by_version
+            .range(..=floor)
+            .filter(|(_, key)| self.entries.get(*key).is_some_and(Entry::is_tombstone))
+            .map(|(_, key)| key.clone())
+            .collect();
+        for key in dead {
+            self.remove(&key);
+        }
+    }
+
+    fn index(&mut self, key: &Key, entry: &Entry) {
+        if entry.stale {
+            self.stale += 1;
+        } else {
+            self.by_version.insert(entry.version, key.clone());
+        }
+        if let (Some(deadline), Content::Value(_)) = (entry.deadline, &entry.content) {
+            self.by_deadline.insert((deadline, key.clone()));
+        }
+    }
+
+    fn unindex(&mut self, key: &Key, entry: &Entry) {
+        if entry.stale {
+            self.stale -= 1;
+        } else {
+            self.by_version.remove(&entry.version);
+        }
+        if let (Some(deadline), Content::Value(_)) = (entry.deadline, &entry.content) {
+            self.by_deadline.remove(&(deadline, key.clone()));
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! The shared state: the map of one owner, and everything held of all owners.
+//!
+//! Only the owner writes its map ([`OwnMap`]); everyone else holds a copy ([`Replica`]) that moves forward by
+//! [`Delta`]s. How far a copy is, and what may answer it, is [`Progress`].
+
+mod map;
+mod own;
+mod progress;
+mod replica;
+mod ring;
+
+pub use map::{Content, Entry, Map};
+pub use own::{Change, OwnMap};
+pub use progress::{Delta, DeltaEntry, Offer, Progress};
+pub use replica::{Applied, Replica, Unfinished};
+pub(crate) use ring::{in_window, place};
+pub use ring::{Mark, Member, Ring, Row, Telling};

@@ -1,0 +1,503 @@
+//! Everything held of all owners, as a ring in the order of their addresses.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::hash::Hasher;
+use std::ops::Bound;
+
+use siphasher::sip::SipHasher13;
+
+use crate::detector::Detector;
+use crate::instant::Instant;
+use crate::peer::{Peer, PeerState};
+use crate::state::own::OwnMap;
+use crate::state::progress::Progress;
+use crate::state::replica::Replica;
+
+/// What a member record says of its peer beside the numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mark {
+    /// Nothing special.
+    #[default]
+    None,
+    /// It has left; this heartbeat is its last.
+    Left,
+    /// The sender has forgotten it up to this heartbeat: it wants nothing of it, and who does not see it alive should
+    /// forget it too.
+    Forgotten,
+}
+
+/// A member record: what one node tells another about a peer, the peer's map not included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Who.
+    pub peer: Peer,
+    /// How many rounds it has run.
+    pub heartbeat: u64,
+    /// How far the teller's copy of its map is, and of which run it is.
+    pub progress: Progress,
+    /// Anything special.
+    pub mark: Mark,
+}
+
+impl Row {
+    /// The part of a roster's hash that this row contributes: all of it that stays the same while nothing happens.
+    pub fn roster_hash(&self) -> u64 {
+        let mut hasher = SipHasher13::new();
+        hasher.write(self.peer.as_wire());
+        hasher.write(&self.progress.generation.to_le_bytes());
+        hasher.write(&self.progress.floor.to_le_bytes());
+        hasher.finish()
+    }
+}
+
+/// One other peer.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// What this node thinks of it.
+    pub state: PeerState,
+    /// Its highest heartbeat that was heard of.
+    pub heartbeat: u64,
+    /// The copy of its map, which also knows its generation.
+    pub replica: Replica,
+    /// When its heartbeat advanced, and what to make of that.
+    pub detector: Detector,
+    /// Since when it is in this state.
+    pub since: Instant,
+    /// To whom it is told.
+    pub telling: Telling,
+    /// Since when entries are held over from before a transfer, as far as was noticed.
+    pub held_over_since: Option<Instant>,
+    /// The token that it gave; returned to it, the token proves this node's address.
+    pub token: Option<u64>,
+    /// Until when its address counts as proved.
+    pub proved_until: Instant,
+    roster_hash: u64,
+}
+
+impl Member {
+    fn row(&self, peer: Peer) -> Row {
+        let mark = match self.state {
+            PeerState::Left => Mark::Left,
+            PeerState::Forgotten => Mark::Forgotten,
+            PeerState::Known | PeerState::Alive | PeerState::Failed => Mark::None,
+        };
+        Row {
+            peer,
+            heartbeat: self.heartbeat,
+            progress: self.replica.progress(),
+            mark,
+        }
+    }
+}
+
+/// Which peers are told to others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Telling {
+    /// It is not told any more.
+    Nobody,
+    /// It is told in full digests and in answers to them: it failed or left, or is told as forgotten.
+    InFull,
+    /// It belongs to the roster, which two nodes compare by its hash: it is alive, or new.
+    Roster,
+}
+
+/// What is remembered of a forgotten peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Memory {
+    generation: u64,
+    heartbeat: u64,
+}
+
+/// This node and all its peers, in the order of their addresses.
+#[derive(Clone, Debug)]
+pub struct Ring {
+    me: Peer,
+    heartbeat: u64,
+    left: bool,
+    own: OwnMap,
+    own_hash: u64,
+    members: BTreeMap<Peer, Member>,
+    forgotten: BTreeMap<Peer, Memory>,
+    forgotten_order: VecDeque<Peer>,
+    /// Peers by state, to choose partners from; in no particular order.
+    alive: Vec<Peer>,
+    failed: Vec<Peer>,
+    known: Vec<Peer>,
+    roster_changes: u64,
+}
+
+impl Ring {
+    /// A ring of this node alone.
+    pub fn new(me: Peer, own: OwnMap) -> Self {
+        let mut ring = Ring {
+            me,
+            heartbeat: 0,
+            left: false,
+            own,
+            own_hash: 0,
+            members: BTreeMap::new(),
+            forgotten: BTreeMap::new(),
+            forgotten_order: VecDeque::new(),
+            alive: Vec::new(),
+            failed: Vec::new(),
+            known: Vec::new(),
+            roster_changes: 0,
+        };
+        ring.own_hash = ring.own_row().roster_hash();
+        ring
+    }
+
+    /// This node.
+    pub fn me(&self) -> Peer {
+        self.me
+    }
+
+    /// This node's map.
+    pub fn own(&self) -> &OwnMap {
+        &self.own
+    }
+
+    /// Changes this node's map.
+    pub fn change_own<R>(&mut self, change: impl FnOnce(&mut OwnMap) -> R) -> R {
+        let before = self.own.progress();
+        let result = change(&mut self.own);
+        let after = self.own.progress();
+        if (before.generation, before.floor) != (after.generation, after.floor) {
+            self.own_changed();
+        }
+        result
+    }
+
+    /// This node's own record.
+    pub fn own_row(&self) -> Row {
+        let mark = if self.left { Mark::Left } else { Mark::None };
+        Row {
+            peer: self.me,
+            heartbeat: self.heartbeat,
+            progress: self.own.progress(),
+            mark,
+        }
+    }
+
+    /// One more round was run.
+    pub fn beat(&mut self) {
+        self.heartbeat = self.heartbeat.saturating_add(1);
+    }
+
+    /// This node leaves: one last heartbeat, with the mark.
+    pub fn leave(&mut self) {
+        self.beat();
+        self.left = true;
+        self.own_changed();
+    }
+
+    /// This node takes a new generation and starts counting its rounds anew.
+    pub fn renew(&mut self, generation: u64) {
+        self.own.renew(generation);
+        self.heartbeat = 1;
+        self.left = false;
+        self.own_changed();
+    }
+
+    fn own_changed(&mut self) {
+        self.own_hash = self.own_row().roster_hash();
+        self.roster_changes += 1;
+    }
+
+    /// All others, those being told as forgotten included.
+    pub fn members(&self) -> impl Iterator<Item = (Peer, &Member)> {
+        self.members.iter().map(|(peer, member)| (*peer, member))
+    }
+
+    /// How many others there are.
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Whether this node is alone.
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// One other.
+    pub fn member(&self, peer: Peer) -> Option<&Member> {
+        self.members.get(&peer)
+    }
+
+    /// Changes what the roster does not tell of a member: heartbeat, versions, detector, token.
+    pub fn member_mut(&mut self, peer: Peer) -> Option<&mut Member> {
+        self.members.get_mut(&peer)
+    }
+
+    /// Changes a member in any way, and keeps the lists and the roster's hash in step.
+    pub fn change<R>(&mut self, peer: Peer, change: impl FnOnce(&mut Member) -> R) -> Option<R> {
+        let member = self.members.get_mut(&peer)?;
+        let (state, telling, hash) = (member.state, member.telling, member.roster_hash);
+        let result = change(member);
+        member.roster_hash = member.row(peer).roster_hash();
+        let in_roster = [telling, member.telling].map(|telling| telling == Telling::Roster);
+        let roster_changed = in_roster[0] != in_roster[1] || (in_roster[1] && hash != member.roster_hash);
+        let new_state = member.state;
+        if roster_changed {
+            self.roster_changes += 1;
+        }
+        if state != new_state {
+            if let Some(list) = self.list(state) {
+                list.retain(|other| *other != peer);
+            }
+            if let Some(list) = self.list(new_state) {
+                list.push(peer);
+            }
+        }
+        Some(result)
+    }
+
+    /// Takes in a peer that was heard of.
+    pub fn insert(&mut self, now: Instant, peer: Peer, heartbeat: u64, generation: u64) {
+        let mut replica = Replica::default();
+        replica.begin_generation(generation, u64::MAX, |_| ());
+        let member = Member {
+            state: PeerState::Known,
+            heartbeat,
+            replica,
+            detector: Detector::new(),
+            since: now,
+            telling: Telling::Roster,
+            held_over_since: None,
+            token: None,
+            proved_until: Instant::ZERO,
+            roster_hash: 0,
+        };
+        self.remove(peer);
+        self.members.insert(peer, member);
+        self.known.push(peer);
+        self.roster_changes += 1;
+        self.change(peer, |_| ());
+        self.forgotten.remove(&peer);
+        self.forgotten_order.retain(|other| *other != peer);
+    }
+
+    /// Takes a peer out altogether.
+    pub fn remove(&mut self, peer: Peer) -> Option<Member> {
+        let member = self.members.remove(&peer)?;
+        if let Some(list) = self.list(member.state) {
+            list.retain(|other| *other != peer);
+        }
+        self.roster_changes += u64::from(member.telling == Telling::Roster);
+        Some(member)
+    }
+
+    /// Takes a peer out and remembers, for at most `limit` peers, that it was.
+    pub fn remove_and_remember(&mut self, peer: Peer, limit: usize) {
+        let Some(member) = self.remove(peer) else { return };
+        let memory = Memory {
+            generation: member.replica.progress().generation,
+            heartbeat: member.heartbeat,
+        };
+        if self.forgotten.insert(peer, memory).is_none() {
+            self.forgotten_order.push_back(peer);
+        }
+        while self.forgotten_order.len() > limit {
+            if let Some(oldest) = self.forgotten_order.pop_front() {
+                self.forgotten.remove(&oldest);
+            }
+        }
+    }
+
+    /// Up to which (generation, heartbeat) a peer was forgotten.
+    pub fn forgotten(&self, peer: Peer) -> Option<(u64, u64)> {
+        if let Some(memory) = self.forgotten.get(&peer) {
+            return Some((memory.generation, memory.heartbeat));
+        }
+        let member = self
+            .members
+            .get(&peer)
+            .filter(|member| member.state == PeerState::Forgotten)?;
+        Some((member.replica.progress().generation, member.heartbeat))
+    }
+
+    /// Everyone who is forgotten and still remembered to be, with the generation.
+    pub fn all_forgotten(&self) -> impl Iterator<Item = (Peer, u64)> + '_ {
+        let told = self
+            .members
+            .iter()
+            .filter(|(_, member)| member.state == PeerState::Forgotten);
+        let told = told.map(|(peer, member)| (*peer, member.replica.progress().generation));
+        told.chain(self.forgotten.iter().map(|(peer, memory)| (*peer, memory.generation)))
+    }
+
+    /// The peers in this state, to choose from. Only for `Alive`, `Failed` and `Known`; else none.
+    pub fn peers_in(&self, state: PeerState) -> &[Peer] {
+        match state {
+            PeerState::Alive => &self.alive,
+            PeerState::Failed => &self.failed,
+            PeerState::Known => &self.known,
+            PeerState::Left | PeerState::Forgotten => &[],
+        }
+    }
+
+    fn list(&mut self, state: PeerState) -> Option<&mut Vec<Peer>> {
+        match state {
+            PeerState::Alive => Some(&mut self.alive),
+            PeerState::Failed => Some(&mut self.failed),
+            PeerState::Known => Some(&mut self.known),
+            PeerState::Left | PeerState::Forgotten => None,
+        }
+    }
+
+    /// Counts every change of who is told to others; equal counts mean an unchanged roster.
+    pub fn roster_changes(&self) -> u64 {
+        self.roster_changes
+    }
+
+    /// This peer's record, told or not.
+    pub fn row(&self, peer: Peer) -> Option<Row> {
+        if peer == self.me {
+            return Some(self.own_row());
+        }
+        self.members.get(&peer).map(|member| member.row(peer))
+    }
+
+    /// The records that are told to at least this extent, with their roster hashes, from `from` once around the ring
+    /// until `to`; the whole ring if they are the same. This node's own is always among them.
+    pub fn rows(&self, from: Peer, to: Peer, extent: Telling) -> impl Iterator<Item = (Row, u64)> + '_ {
+        let (first, second) = if from < to {
+            (self.members.range(from..to), self.members.range(..Peer::LOWEST))
+        } else {
+            (self.members.range(from..), self.members.range(..to))
+        };
+        let mut own = in_window(self.me, from, to).then(|| (self.own_row(), self.own_hash));
+        let mut others = first
+            .chain(second)
+            .filter(move |(_, member)| member.telling >= extent)
+            .map(|(peer, member)| (member.row(*peer), member.roster_hash))
+            .peekable();
+        std::iter::from_fn(move || {
+            let own_is_next = match (&own, others.peek()) {
+                (Some((own, _)), Some((other, _))) => place(own.peer, from) < place(other.peer, from),
+                (own, _) => own.is_some(),
+            };
+            if own_is_next {
+                own.take()
+            } else {
+                others.next()
+            }
+        })
+    }
+
+    /// Walks the roster in a window in the order of [`Ring::rows`], to change what the roster's hash does not cover.
+    /// This node itself comes as `None`.
+    pub fn walk_roster(&mut self, from: Peer, to: Peer, mut visit: impl FnMut(Peer, Option<&mut Member>)) {
+        let ranges = if from < to {
+            [Some((from, Some(to))), None]
+        } else {
+            [Some((from, None)), Some((Peer::LOWEST, Some(to)))]
+        };
+        let mut own = in_window(self.me, from, to).then_some(self.me);
+        for (low, high) in ranges.into_iter().flatten() {
+            let high = high.map_or(Bound::Unbounded, Bound::Excluded);
+            for (peer, member) in self.members.range_mut((Bound::Included(low), high)) {
+                if member.telling < Telling::Roster {
+                    continue;
+                }
+                if let Some(me) = own.take_if(|me| place(*me, from) < place(*peer, from)) {
+                    visit(me, None);
+                }
+                visit(*peer, Some(member));
+            }
+        }
+        if let Some(me) = own {
+            visit(me, None);
+        }
+    }
+
+    /// All members, to change what the roster's hash and the lists do not cover.
+    pub fn members_mut(&mut self) -> impl Iterator<Item = (Peer, &mut Member)> {
+        self.members.iter_mut().map(|(peer, member)| (*peer, member))
+    }
+}
+
+/// A peer's place on the ring, counted from `from` on.
+pub(crate) fn place(peer: Peer, from: Peer) -> (bool, Peer) {
+    (peer < from, peer)
+}
+
+/// Whether `peer` is in the window from `from` once around the ring until `to`.
+pub(crate) fn in_window(peer: Peer, from: Peer, to: Peer) -> bool {
+    if from < to {
+        from <= peer && peer < to
+    } else {
+        from <= peer || peer < to
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(port: u16) -> Peer {
+        Peer::from(std::net::SocketAddr::from(([127, 0, 0, 1], port)))
+    }
+
+    fn ring(me: u16, others: &[u16]) -> Ring {
+        let mut ring = Ring::new(peer(me), OwnMap::new(1));
+        for port in others {
+            ring.insert(Instant::ZERO, peer(*port), 1, 1);
+        }
+        ring
+    }
+
+    fn ports(ring: &Ring, from: u16, to: u16) -> Vec<u16> {
+        ring.rows(peer(from), peer(to), Telling::Roster)
+            .map(|(row, _)| row.peer.addr().port())
+            .collect()
+    }
+
+    fn walked(ring: &mut Ring, from: u16, to: u16) -> Vec<u16> {
+        let mut ports = Vec::new();
+        ring.walk_roster(peer(from), peer(to), |peer, _| ports.push(peer.addr().port()));
+        ports
+    }
+
+    #[test]
+    fn windows_go_around_the_ring_and_include_this_node() {
+        let mut ring = ring(5, &[1, 3, 7, 9]);
+        for from in 0..11 {
+            for to in 0..11 {
+                assert_eq!(ports(&ring, from, to), walked(&mut ring, from, to), "{from}..{to}");
+            }
+        }
+        assert_eq!(ports(&ring, 1, 1), [1, 3, 5, 7, 9]);
+        assert_eq!(ports(&ring, 4, 4), [5, 7, 9, 1, 3]);
+        assert_eq!(ports(&ring, 3, 7), [3, 5]);
+        assert_eq!(ports(&ring, 8, 4), [9, 1, 3]);
+        assert_eq!(ports(&ring, 6, 5), [7, 9, 1, 3]);
+        assert_eq!(ports(&ring, 6, 6), [7, 9, 1, 3, 5]);
+    }
+
+    #[test]
+    fn equal_rosters_have_equal_hashes_whoever_holds_them() {
+        let sum = |ring: &Ring| {
+            ring.rows(peer(0), peer(0), Telling::Roster)
+                .fold(0u64, |sum, (_, hash)| sum.wrapping_add(hash))
+        };
+        let (a, b) = (ring(1, &[2, 3]), ring(2, &[1, 3]));
+        assert_eq!(sum(&a), sum(&b));
+        let mut c = b.clone();
+        c.change(peer(3), |member| member.replica.begin_generation(2, 0, |_| ()));
+        assert_ne!(sum(&a), sum(&c));
+    }
+
+    #[test]
+    fn memory_of_the_forgotten_is_bounded() {
+        let mut ring = ring(1, &[]);
+        for port in 2..100 {
+            ring.insert(Instant::ZERO, peer(port), 7, 3);
+            ring.remove_and_remember(peer(port), 10);
+        }
+        assert_eq!(ring.all_forgotten().count(), 10);
+        assert_eq!(ring.forgotten(peer(99)), Some((3, 7)));
+        assert_eq!(ring.forgotten(peer(2)), None);
+        assert!(ring.peers_in(PeerState::Known).is_empty());
+    }
+}

@@ -1,0 +1,267 @@
+//! What a key holds: any serde type, encoded once as MessagePack and decoded on request.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::de::{DeserializeOwned, DeserializeSeed, MapAccess, SeqAccess, Visitor};
+use serde::Serialize;
+
+use crate::error::Error;
+use crate::msgpack;
+
+/// A key of a peer's map.
+pub type Key = Arc<str>;
+
+/// A value of a peer's map: MessagePack bytes, cheap to clone. It prints like JSON.
+///
+/// ```
+/// use grapevine::value::Value;
+///
+/// let value = Value::encode(&("a", 1, [true, false]))?;
+/// assert_eq!(value.to_string(), r#"["a",1,[true,false]]"#);
+/// let (name, number, flags): (String, u32, [bool; 2]) = value.decode()?;
+/// assert_eq!((name.as_str(), number, flags), ("a", 1, [true, false]));
+/// # Ok::<(), grapevine::error::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Value(Arc<[u8]>);
+
+impl Value {
+    /// Encodes `value`. Structs become maps from field names, so that fields may be added later.
+    ///
+    /// # Errors
+    /// [`Error::Encode`] if the type's own `Serialize` fails.
+    pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Value, Error> {
+        let mut bytes = Vec::new();
+        msgpack::write_named(&mut bytes, value).map_err(Error::Encode)?;
+        Ok(Value(bytes.into()))
+    }
+
+    /// Decodes into `T`.
+    ///
+    /// # Errors
+    /// [`Error::Decode`] if the value is of another type, or was never well-formed at its owner. Nesting deeper than 64
+    /// is refused.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        msgpack::read_all(&self.0).map_err(Error::Decode)
+    }
+
+    /// The MessagePack bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Takes bytes as they are; what is no MessagePack fails when it is decoded.
+    pub fn from_bytes(bytes: impl Into<Arc<[u8]>>) -> Value {
+        Value(bytes.into())
+    }
+}
+
+impl fmt::Display for Value {
+    /// Prints the value as JSON; what has no counterpart there (bytes, odd map keys) in the nearest form.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = String::new();
+        match msgpack::read_all_seed(&self.0, Json(&mut text)) {
+            Ok(()) => f.pad(&text),
+            Err(_) => write!(f, "<{} bytes that are no MessagePack>", self.0.len()),
+        }
+    }
+}
+
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Appends whatever is decoded to a string, as JSON.
+struct Json<'t>(&'t mut String);
+
+impl Json<'_> {
+    fn quoted(&mut self, text: &str) {
+        self.0.push('"');
+        for c in text.chars() {
+            match c {
+                '"' => self.0.push_str("\\\""),
+                '\\' => self.0.push_str("\\\\"),
+                '\n' => self.0.push_str("\\n"),
+                '\r' => self.0.push_str("\\r"),
+                '\t' => self.0.push_str("\\t"),
+                c if c.is_control() => self.0.push_str(&format!("\\u{:04x}", u32::from(c))),
+                c => self.0.push(c),
+            }
+        }
+        self.0.push('"');
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Json<'_> {
+    type Value = ();
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, decoder: D) -> Result<(), D::Error> {
+        decoder.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Json<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<(), E> {
+        self.0.push_str(if value { "true" } else { "false" });
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<(), E> {
+        self.0.push_str(&value.to_string());
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<(), E> {
+        self.0.push_str(&value.to_string());
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<(), E> {
+        if value.is_finite() {
+            self.0.push_str(&format!("{value:?}"));
+        } else {
+            self.0.push_str("null");
+        }
+        Ok(())
+    }
+
+    fn visit_str<E>(mut self, text: &str) -> Result<(), E> {
+        self.quoted(text);
+        Ok(())
+    }
+
+    fn visit_bytes<E>(mut self, bytes: &[u8]) -> Result<(), E> {
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.quoted(&hex);
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        self.0.push_str("null");
+        Ok(())
+    }
+
+    fn visit_none<E: serde::de::Error>(self) -> Result<(), E> {
+        self.visit_unit()
+    }
+
+    fn visit_some<D: serde::Deserializer<'de>>(self, decoder: D) -> Result<(), D::Error> {
+        decoder.deserialize_any(self)
+    }
+
+    fn visit_newtype_struct<D: serde::Deserializer<'de>>(self, decoder: D) -> Result<(), D::Error> {
+        // MessagePack's extension types arrive here, as (type, bytes).
+        decoder.deserialize_any(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        self.0.push('[');
+        let start = self.0.len();
+        loop {
+            let before = self.0.len();
+            if before > start {
+                self.0.push(',');
+            }
+            if items.next_element_seed(Json(self.0))?.is_none() {
+                self.0.truncate(before);
+                break;
+            }
+        }
+        self.0.push(']');
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        self.0.push('{');
+        let mut first = true;
+        loop {
+            let mut key = String::new();
+            if items.next_key_seed(Json(&mut key))?.is_none() {
+                break;
+            }
+            if !first {
+                self.0.push(',');
+            }
+            first = false;
+            if key.starts_with('"') {
+                self.0.push_str(&key);
+            } else {
+                Json(self.0).quoted(&key);
+            }
+            self.0.push(':');
+            items.next_value_seed(Json(self.0))?;
+        }
+        self.0.push('}');
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde::Deserialize;
+
+    use super::*;
+
+    fn shown<T: Serialize>(value: T) -> String {
+        Value::encode(&value).unwrap().to_string()
+    }
+
+    #[test]
+    fn prints_like_json() {
+        assert_eq!(shown("a\"b\\\n\u{1}ü"), "\"a\\\"b\\\\\\n\\u0001ü\"");
+        assert_eq!(shown(()), "null");
+        assert_eq!(shown(Option::<u8>::None), "null");
+        assert_eq!(shown(1.0), "1.0");
+        assert_eq!(shown(f64::NAN), "null");
+        assert_eq!(shown(-5), "-5");
+        assert_eq!(shown(u64::MAX), "18446744073709551615");
+        assert_eq!(shown(Vec::<u8>::new()), "[]");
+        assert_eq!(
+            shown(BTreeMap::from([(1, vec!["x"]), (2, vec![])])),
+            r#"{"1":["x"],"2":[]}"#
+        );
+    }
+
+    /// Behaviour 11 of the originals: a structured value `{x: 1}` arrives whole.
+    #[test]
+    fn structures_are_maps_by_name() {
+        #[derive(Serialize)]
+        struct Old {
+            x: u8,
+        }
+        #[derive(Deserialize)]
+        struct New {
+            #[serde(default)]
+            y: u8,
+            x: u8,
+        }
+        let value = Value::encode(&Old { x: 1 }).unwrap();
+        assert_eq!(value.to_string(), r#"{"x":1}"#);
+        let new: New = value.decode().unwrap();
+        assert_eq!((new.x, new.y), (1, 0));
+    }
+
+    #[test]
+    fn what_is_no_messagepack_prints_and_fails_to_decode() {
+        let value = Value::from_bytes(vec![0xc1, 1, 2]);
+        assert_eq!(value.to_string(), "<3 bytes that are no MessagePack>");
+        assert!(matches!(value.decode::<u8>(), Err(Error::Decode(_))));
+        let deep = Value::from_bytes(vec![0x91; 5000]);
+        assert!(deep.to_string().contains("no MessagePack"));
+        assert!(matches!(
+            Value::encode("x").unwrap().decode::<u8>(),
+            Err(Error::Decode(_))
+        ));
+    }
+}

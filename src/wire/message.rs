@@ -1,0 +1,415 @@
+//! The messages: digest → answer → delta, and the want that asks on.
+
+use crate::msgpack::{Malformed, Reader, Write};
+use crate::peer::Peer;
+use crate::stats::Refusal;
+use crate::wire::deltas::Deltas;
+use crate::wire::envelope::{finish, open, Header};
+use crate::wire::records::{Ints, Rows, Uints, Wants};
+
+const DIGEST: u8 = 1;
+const COMPACT_DIGEST: u8 = 2;
+const ANSWER: u8 = 3;
+const DELTA: u8 = 4;
+const WANT: u8 = 5;
+
+/// The rates of flow control, in bytes per second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rates {
+    /// At which the sender wants to write.
+    pub wanted: u64,
+    /// At which it may.
+    pub permitted: u64,
+}
+
+/// What the sender knows of the peers in a window of the ring, in full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Digest<'a> {
+    /// Returned by the answer.
+    pub id: u32,
+    /// From one place on the ring until another, the whole ring if they are the same. Of the peers in it that are not among
+    /// the records the sender knows nothing. Without a window only the records count: news of single owners.
+    pub window: Option<(Peer, Peer)>,
+    /// For flow control.
+    pub rates: Rates,
+    /// Member records in the order of the ring from the window's start.
+    pub records: &'a [u8],
+    /// How many bytes of nothing follow, so that the answer may be longer (three-times rule).
+    pub padding: usize,
+}
+
+/// What moves while nothing happens, of all the peers in a window, in columns. It says something only to a node that has
+/// the same roster there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Columns<'a> {
+    /// The window.
+    pub window: (Peer, Peer),
+    /// The sum of the records' roster hashes.
+    pub roster: u64,
+    /// A heartbeat is told as its difference from (base − generation) ÷ tick.
+    pub base: u64,
+    /// See `base`; in milliseconds, at least 1.
+    pub tick: u64,
+    /// One signed integer for each record.
+    pub heartbeats: &'a [u8],
+}
+
+/// A digest for a node that is thought to have the same roster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CompactDigest<'a> {
+    /// Returned by the answer.
+    pub id: u32,
+    /// For flow control.
+    pub rates: Rates,
+    /// The window, its roster and its heartbeats.
+    pub columns: Columns<'a>,
+    /// The highest version held of each record's map, one unsigned integer for each.
+    pub maxima: &'a [u8],
+}
+
+/// The answer to a digest: what the answerer has newer, and what it wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer<'a> {
+    /// The digest's.
+    pub id: u32,
+    /// The rest of the window, if the records did not all fit.
+    pub rest: Option<(Peer, Peer)>,
+    /// What flow control adds to the digest's sender's permitted rate, in bytes per second.
+    pub rate_change: i64,
+    /// Newer heartbeats, if the rosters are the same; a zero-length integer column means none is.
+    pub columns: Option<Columns<'a>>,
+    /// Member records that are newer here, or that the digest lacks.
+    pub records: &'a [u8],
+    /// Identifies what comes in answer to `wants`.
+    pub want_id: u32,
+    /// How many datagrams may come in answer to `wants`.
+    pub credit: u8,
+    /// What the answerer wants.
+    pub wants: &'a [u8],
+    /// What the answerer has newer.
+    pub deltas: &'a [u8],
+}
+
+/// Part of what was wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeltaMessage<'a> {
+    /// The want's.
+    pub want_id: u32,
+    /// The place of this datagram among those that answer the want, from 0.
+    pub sequence: u8,
+    /// Whether it is the last of them.
+    pub end: End,
+    /// The deltas.
+    pub deltas: &'a [u8],
+}
+
+/// Whether more follows a delta message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Another datagram follows.
+    No,
+    /// That was all.
+    Complete,
+    /// The credit is used up, but not what was wanted.
+    CreditUsed,
+}
+
+/// What a node wants, in the middle of catching up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WantMessage<'a> {
+    /// Returned by what comes.
+    pub want_id: u32,
+    /// How many datagrams may come.
+    pub credit: u8,
+    /// What is wanted.
+    pub wants: &'a [u8],
+}
+
+/// Any of the messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // Each is what its payload says.
+pub enum Message<'a> {
+    Digest(Digest<'a>),
+    CompactDigest(CompactDigest<'a>),
+    Answer(Answer<'a>),
+    Delta(DeltaMessage<'a>),
+    Want(WantMessage<'a>),
+}
+
+impl<'a> Message<'a> {
+    /// Appends the datagram to `out`.
+    pub fn encode(&self, header: &Header<'_>, out: &mut Vec<u8>) {
+        let start = out.len();
+        header.begin(self.kind(), out);
+        match self {
+            Message::Digest(digest) => digest.write(out),
+            Message::CompactDigest(digest) => digest.write(out),
+            Message::Answer(answer) => answer.write(out),
+            Message::Delta(delta) => delta.write(out),
+            Message::Want(want) => want.write(out),
+        }
+        finish(start, out);
+    }
+
+    /// Reads a datagram. The sequences in `bin`s are checked when they are walked.
+    ///
+    /// # Errors
+    /// The reason why the datagram cannot be used.
+    pub fn decode(datagram: &'a [u8]) -> Result<(Header<'a>, Message<'a>), Refusal> {
+        let (kind, header, mut reader) = open(datagram)?;
+        let message = match kind {
+            DIGEST => Digest::read(&mut reader).map(Message::Digest),
+            COMPACT_DIGEST => CompactDigest::read(&mut reader).map(Message::CompactDigest),
+            ANSWER => Answer::read(&mut reader).map(Message::Answer),
+            DELTA => DeltaMessage::read(&mut reader).map(Message::Delta),
+            WANT => WantMessage::read(&mut reader).map(Message::Want),
+            _ => return Err(Refusal::UnknownKind),
+        };
+        match message {
+            Ok(message) if reader.is_empty() => Ok((header, message)),
+            _ => Err(Refusal::Malformed),
+        }
+    }
+
+    fn kind(&self) -> u8 {
+        match self {
+            Message::Digest(_) => DIGEST,
+            Message::CompactDigest(_) => COMPACT_DIGEST,
+            Message::Answer(_) => ANSWER,
+            Message::Delta(_) => DELTA,
+            Message::Want(_) => WANT,
+        }
+    }
+}
+
+impl<'a> Digest<'a> {
+    /// Its records; `base` is the generation in the header.
+    pub fn rows(&self, base: u64) -> Rows<'a> {
+        Rows::new(self.records, base)
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        out.put_uint(u64::from(self.id));
+        put_window(out, self.window);
+        self.rates.write(out);
+        out.put_bin(self.records);
+        out.put_uint(self.padding as u64);
+        out.resize(out.len() + self.padding, 0xc0);
+    }
+
+    fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+        let digest = Digest {
+            id: read_u32(reader)?,
+            window: read_window(reader)?,
+            rates: Rates::read(reader)?,
+            records: reader.bin()?,
+            padding: usize::try_from(reader.uint()?).map_err(|_| Malformed)?,
+        };
+        for _ in 0..digest.padding {
+            if !reader.nil() {
+                return Err(Malformed);
+            }
+        }
+        Ok(digest)
+    }
+}
+
+impl<'a> CompactDigest<'a> {
+    /// The column of highest versions.
+    pub fn maxima(&self) -> Uints<'a> {
+        Uints::new(self.maxima)
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        out.put_uint(u64::from(self.id));
+        self.rates.write(out);
+        self.columns.write(out);
+        out.put_bin(self.maxima);
+    }
+
+    fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+        Ok(CompactDigest {
+            id: read_u32(reader)?,
+            rates: Rates::read(reader)?,
+            columns: Columns::read(reader)?,
+            maxima: reader.bin()?,
+        })
+    }
+}
+
+impl<'a> Columns<'a> {
+    /// The column of heartbeats, as differences from [`Columns::expected`].
+    pub fn heartbeats(&self) -> Ints<'a> {
+        Ints::new(self.heartbeats)
+    }
+
+    /// The heartbeat from which the column tells the difference.
+    ///
+    /// A peer that has beaten in time since its generation began is at (now − generation) ÷ interval, so the
+    /// differences are small whenever peers started. Where clocks disagree they are larger, and still right.
+    pub fn expected(&self, generation: u64) -> u64 {
+        self.base.saturating_sub(generation) / self.tick.max(1)
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        put_window(out, Some(self.window));
+        out.put_uint(self.roster);
+        out.put_uint(self.base);
+        out.put_uint(self.tick);
+        out.put_bin(self.heartbeats);
+    }
+
+    fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+        Ok(Columns {
+            window: read_window(reader)?.ok_or(Malformed)?,
+            roster: reader.uint()?,
+            base: reader.uint()?,
+            tick: reader.uint()?,
+            heartbeats: reader.bin()?,
+        })
+    }
+}
+
+impl<'a> Answer<'a> {
+    /// Its records; `base` is the generation in the header.
+    pub fn rows(&self, base: u64) -> Rows<'a> {
+        Rows::new(self.records, base)
+    }
+
+    /// Its wants; `base` is the generation in the header.
+    pub fn wants(&self, base: u64) -> Wants<'a> {
+        Wants::new(self.wants, base)
+    }
+
+    /// Its deltas; `base` is the generation in the header.
+    pub fn deltas(&self, base: u64) -> Deltas<'a> {
+        Deltas::new(self.deltas, base)
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        out.put_uint(u64::from(self.id));
+        put_window(out, self.rest);
+        out.put_int(self.rate_change);
+        match &self.columns {
+            Some(columns) => columns.write(out),
+            None => out.put_nil(),
+        }
+        out.put_bin(self.records);
+        out.put_uint(u64::from(self.want_id));
+        out.put_uint(u64::from(self.credit));
+        out.put_bin(self.wants);
+        out.put_bin(self.deltas);
+    }
+
+    fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+        Ok(Answer {
+            id: read_u32(reader)?,
+            rest: read_window(reader)?,
+            rate_change: reader.int()?,
+            columns: if reader.nil() {
+                None
+            } else {
+                Some(Columns::read(reader)?)
+            },
+            records: reader.bin()?,
+            want_id: read_u32(reader)?,
+            credit: read_u8(reader)?,
+            wants: reader.bin()?,
+            deltas: reader.bin()?,
+        })
+    }
+}
+
+impl<'a> DeltaMessage<'a> {
+    /// Its deltas; `base` is the generation in the header.
+    pub fn deltas(&self, base: u64) -> Deltas<'a> {
+        Deltas::new(self.deltas, base)
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        out.put_uint(u64::from(self.want_id));
+        out.put_uint(u64::from(self.sequence));
+        out.put_uint(match self.end {
+            End::No => 0,
+            End::Complete => 1,
+            End::CreditUsed => 2,
+        });
+        out.put_bin(self.deltas);
+    }
+
+    fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+        Ok(DeltaMessage {
+            want_id: read_u32(reader)?,
+            sequence: read_u8(reader)?,
+            end: match reader.uint()? {
+                0 => End::No,
+                1 => End::Complete,
+                2 => End::CreditUsed,
+                _ => return Err(Malformed),
+            },
+            deltas: reader.bin()?,
+        })
+    }
+}
+
+impl<'a> WantMessage<'a> {
+    /// Its wants; `base` is the generation in the header.
+    pub fn wants(&self, base: u64) -> Wants<'a> {
+        Wants::new(self.wants, base)
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        out.put_uint(u64::from(self.want_id));
+        out.put_uint(u64::from(self.credit));
+        out.put_bin(self.wants);
+    }
+
+    fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+        Ok(WantMessage {
+            want_id: read_u32(reader)?,
+            credit: read_u8(reader)?,
+            wants: reader.bin()?,
+        })
+    }
+}
+
+impl Rates {
+    fn write(self, out: &mut Vec<u8>) {
+        out.put_uint(self.wanted);
+        out.put_uint(self.permitted);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Rates {
+            wanted: reader.uint()?,
+            permitted: reader.uint()?,
+        })
+    }
+}
+
+fn put_window(out: &mut Vec<u8>, window: Option<(Peer, Peer)>) {
+    match window {
+        Some((from, to)) => {
+            out.put_bin(from.as_wire());
+            out.put_bin(to.as_wire());
+        }
+        None => out.put_nil(),
+    }
+}
+
+fn read_window(reader: &mut Reader<'_>) -> Result<Option<(Peer, Peer)>, Malformed> {
+    if reader.nil() {
+        return Ok(None);
+    }
+    let from = Peer::from_wire(reader.bin()?).ok_or(Malformed)?;
+    let to = Peer::from_wire(reader.bin()?).ok_or(Malformed)?;
+    Ok(Some((from, to)))
+}
+
+fn read_u32(reader: &mut Reader<'_>) -> Result<u32, Malformed> {
+    u32::try_from(reader.uint()?).map_err(|_| Malformed)
+}
+
+fn read_u8(reader: &mut Reader<'_>) -> Result<u8, Malformed> {
+    u8::try_from(reader.uint()?).map_err(|_| Malformed)
+}
