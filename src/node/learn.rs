@@ -62,7 +62,8 @@ impl Node {
         let judge = &self.judge;
         let generation = self.ring.change(peer, |member| {
             match old {
-                PeerState::Failed => member.detector.restart(now, judge),
+                // A run's first advance ends a pause that says nothing of its rhythm; what an earlier run taught stays.
+                PeerState::Known => member.detector.restart(now, judge),
                 _ => member.detector.heartbeat(now, judge),
             }
             member.state = PeerState::Alive;
@@ -135,7 +136,6 @@ impl Node {
                 member.replica.begin_generation(generation, row.progress.max, gone);
                 member.state = PeerState::Known;
                 member.heartbeat = heartbeat;
-                member.detector = crate::detector::Detector::new();
                 member.since = now;
                 member.telling = Telling::Roster;
             });

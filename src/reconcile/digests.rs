@@ -19,9 +19,15 @@ pub struct PreparedDigest {
     tick: u64,
     heartbeats: Vec<u8>,
     maxima: Vec<u8>,
+    peers: usize,
 }
 
 impl PreparedDigest {
+    /// How many peers it tells of.
+    pub fn peers(&self) -> usize {
+        self.peers
+    }
+
     /// The window; the whole ring if it begins where it ends.
     pub fn window(&self) -> (Peer, Peer) {
         (
@@ -62,6 +68,7 @@ impl PreparedDigest {
         self.heartbeats.clear();
         self.maxima.clear();
         self.roster = 0;
+        self.peers = 0;
     }
 }
 
@@ -94,6 +101,7 @@ impl DigestSet {
             }
             if let Some(digest) = self.current() {
                 digest.records.extend_from_slice(&row_bytes);
+                digest.peers += 1;
             }
         }
     }
@@ -107,15 +115,13 @@ impl DigestSet {
             .progress
             .generation
             .saturating_add(own.heartbeat.saturating_mul(tick));
-        let mut peers = 0;
         for (row, hash) in ring.rows(from, to, Telling::Roster) {
             // 9 bytes each are the most that the two integers can take.
-            let fits = peers < COMPACT_WINDOW_PEERS && self.current().is_some_and(|digest| digest.bytes() + 18 <= room);
-            if !fits {
-                if !self.next(row.peer, from, to, limit) {
-                    return;
-                }
-                peers = 0;
+            let fits = self
+                .current()
+                .is_some_and(|digest| digest.peers < COMPACT_WINDOW_PEERS && digest.bytes() + 18 <= room);
+            if !fits && !self.next(row.peer, from, to, limit) {
+                return;
             }
             if let Some(digest) = self.current() {
                 digest.base = base;
@@ -125,7 +131,7 @@ impl DigestSet {
                     .heartbeats
                     .put_int(heartbeat_difference(&digest.columns(), row.progress, row.heartbeat));
                 digest.maxima.put_uint(row.progress.max);
-                peers += 1;
+                digest.peers += 1;
             }
         }
     }
