@@ -43,7 +43,7 @@ pub struct Config {
     /// collected; 10 × `interval` to 30 days. Failed peers are offered to others, and tried, for half of it. A partition
     /// that lasts longer heals through seeds only. Default 1 h.
     pub grace: Duration,
-    /// The largest datagram sent or accepted, in bytes of UDP payload, 508 to 65,507; the same on every node. Default
+    /// The largest datagram sent or accepted, in bytes of UDP payload, 576 to 65,507; the same on every node. Default
     /// 1,400: fits every usual path without fragments.
     pub max_datagram: usize,
     /// What digests and early news may take in one interval, in bytes, from 2 × `max_datagram`. A digest of N peers
@@ -81,7 +81,7 @@ impl Default for Config {
 }
 
 /// The largest sizes of everything that can grow. What exceeds one is refused and counted, never silently cut.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Peers held, this node not counted; 1 to 65,536. When full, a newcomer takes the place of a peer that was never
     /// alive, or is refused. Default 4,096.
@@ -124,7 +124,7 @@ impl Config {
     pub fn validate(&self) -> Result<(), Error> {
         in_range("cluster (its length)", self.cluster.len(), 1, 64)?;
         in_range("fanout", self.fanout, 1, 16)?;
-        in_range("max_datagram", self.max_datagram, 508, 65_507)?;
+        in_range("max_datagram", self.max_datagram, 576, 65_507)?;
         in_range("bytes_per_round", self.bytes_per_round, 2 * self.max_datagram, 1 << 30)?;
         let limits = &self.limits;
         in_range("limits.peers", limits.peers, 1, 65_536)?;
@@ -144,17 +144,11 @@ impl Config {
     fn validate_times(&self) -> Result<(), Error> {
         let hour = Duration::from_secs(3600);
         if self.interval < Duration::from_millis(10) || self.interval > hour {
-            return Err(wrong(
-                "interval",
-                format!("it is {:?}; the range is 10 ms to 1 h", self.interval),
-            ));
+            return Err(wrong("interval", format!("it is {:?}; the range is 10 ms to 1 h", self.interval)));
         }
         if self.grace < self.interval * 10 || self.grace > hour * 24 * 30 {
-            let problem = format!(
-                "it is {:?}; the range is 10 intervals ({:?}) to 30 days",
-                self.grace,
-                self.interval * 10
-            );
+            let problem =
+                format!("it is {:?}; the range is 10 intervals ({:?}) to 30 days", self.grace, self.interval * 10);
             return Err(wrong("grace", problem));
         }
         Ok(())
@@ -205,39 +199,19 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named_with_its_range() {
-        let bad = Config {
-            fanout: 0,
-            ..Config::default()
-        };
-        assert_eq!(
-            problem(bad),
-            "the setting `fanout` cannot be used: it is 0; the range is 1 to 16"
-        );
-        let bad = Config {
-            interval: Duration::from_millis(1),
-            ..Config::default()
-        };
+        let bad = Config { fanout: 0, ..Config::default() };
+        assert_eq!(problem(bad), "the setting `fanout` cannot be used: it is 0; the range is 1 to 16");
+        let bad = Config { interval: Duration::from_millis(1), ..Config::default() };
         assert!(problem(bad).contains("10 ms to 1 h"));
-        let bad = Config {
-            grace: Duration::from_secs(1),
-            ..Config::default()
-        };
+        let bad = Config { grace: Duration::from_secs(1), ..Config::default() };
         assert!(problem(bad).contains("10 intervals (10s)"));
-        let bad = Config {
-            cluster: String::new(),
-            ..Config::default()
-        };
+        let bad = Config { cluster: String::new(), ..Config::default() };
         assert!(problem(bad).contains("cluster"));
     }
 
     #[test]
     fn seeds_are_host_and_port() {
-        for good in [
-            "localhost:9000",
-            "127.0.0.1:1",
-            "[::1]:9000",
-            "node-1.example.org:65535",
-        ] {
+        for good in ["localhost:9000", "127.0.0.1:1", "[::1]:9000", "node-1.example.org:65535"] {
             validate_seed(good).unwrap();
         }
         for bad in ["", "localhost", "localhost:0", ":9000", "::1:9000", "h:99999", "h:x"] {

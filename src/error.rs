@@ -79,16 +79,10 @@ impl fmt::Display for Error {
             Error::Config { setting, problem } => write!(f, "the setting `{setting}` cannot be used: {problem}"),
             Error::Bind { addr, source } => match source.kind() {
                 io::ErrorKind::AddrInUse => {
-                    write!(
-                        f,
-                        "cannot bind {addr}: it is in use; stop the other program or choose another port"
-                    )
+                    write!(f, "cannot bind {addr}: it is in use; stop the other program or choose another port")
                 }
                 io::ErrorKind::AddrNotAvailable => {
-                    write!(
-                        f,
-                        "cannot bind {addr}: this machine has no such address; bind one of its own or 0.0.0.0"
-                    )
+                    write!(f, "cannot bind {addr}: this machine has no such address; bind one of its own or 0.0.0.0")
                 }
                 _ => write!(f, "cannot bind {addr}: {source}"),
             },
@@ -108,15 +102,13 @@ impl fmt::Display for Error {
                 write!(f, "the cluster permits {permitted:.0} bytes per second from this node; try again in {retry_after:?}, or use `set`, which does not ask")
             }
             Error::UnknownPeer(peer) => write!(f, "no peer {peer} is known here"),
-            Error::StillAlive(peer) => write!(
-                f,
-                "the peer {peer} is alive; stop it, or wait until it is seen to have failed"
-            ),
+            Error::StillAlive(peer) => {
+                write!(f, "the peer {peer} is alive; stop it, or wait until it is seen to have failed")
+            }
             Error::Stopped => f.write_str("the node has stopped"),
-            Error::ThreadPanicked(name) => write!(
-                f,
-                "the node was stopped because its thread `{name}` panicked; this is a bug, please report it"
-            ),
+            Error::ThreadPanicked(name) => {
+                write!(f, "the node was stopped because its thread `{name}` panicked; this is a bug, please report it")
+            }
             Error::TimedOut(after) => write!(f, "the condition did not hold within {after:?}"),
         }
     }

@@ -80,12 +80,7 @@ pub fn share((wanted_p, permitted_p): (f64, f64), (wanted_q, permitted_q): (f64,
 impl Flow {
     /// Flow control with the given constants.
     pub fn new(config: FlowConfig) -> Self {
-        Flow {
-            permitted: config.initial,
-            config,
-            overflows: 0,
-            fits: 0,
-        }
+        Flow { permitted: config.initial, config, overflows: 0, fits: 0 }
     }
 
     /// At most so many units per second may be written.
@@ -164,12 +159,7 @@ mod tests {
 
     #[test]
     fn adapts_after_three_overflows_and_ten_fits() {
-        let mut flow = Flow::new(FlowConfig {
-            initial: 1000.0,
-            increase: 10.0,
-            min: 1.0,
-            ..FlowConfig::default()
-        });
+        let mut flow = Flow::new(FlowConfig { initial: 1000.0, increase: 10.0, min: 1.0, ..FlowConfig::default() });
         flow.message(true);
         flow.message(true);
         flow.message(false);

@@ -75,24 +75,14 @@ impl Gossiper {
         }
         let peer = Peer::from(advertise);
         let events = config.limits.events;
-        let unix_ms = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(1, |since| since.as_millis());
+        let unix_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_millis());
         let unix_ms = u64::try_from(unix_ms).unwrap_or(u64::MAX);
         let node = Node::new(config, peer, Instant::ZERO, unix_ms, unpredictable())?;
         let shared = Shared::new(node, transport, Clock::now());
         shared.resolve_all();
         let threads = threads::start(&shared)?;
         log::info!("node {peer} started, bound to {bound}");
-        Ok(Gossiper {
-            inner: Arc::new(Inner {
-                shared,
-                peer,
-                bound,
-                events,
-                threads: Mutex::new(threads),
-            }),
-        })
+        Ok(Gossiper { inner: Arc::new(Inner { shared, peer, bound, events, threads: Mutex::new(threads) }) })
     }
 
     /// This node's identity: its advertised address.
@@ -168,8 +158,7 @@ impl Gossiper {
     /// # Errors
     /// [`Error::Stopped`].
     pub fn delete(&self, key: &str) -> Result<bool, Error> {
-        self.write(|node, now, out| node.delete(now, key, out))
-            .map(|version| version.is_some())
+        self.write(|node, now, out| node.delete(now, key, out)).map(|version| version.is_some())
     }
 
     /// The value of a key of this node's own map.
@@ -226,17 +215,8 @@ impl Gossiper {
         self.read(|node, now| {
             let peers = node.peers().map(|(peer, _)| peer).chain([node.me()]);
             let peers = peers.filter_map(|peer| {
-                let entries = node
-                    .map(peer)?
-                    .readable("", now)
-                    .map(|entry| PeerEntry::new(peer, entry));
-                Some((
-                    peer,
-                    PeerSnapshot {
-                        entries: entries.collect(),
-                        info: node.peer(now, peer)?,
-                    },
-                ))
+                let entries = node.map(peer)?.readable("", now).map(|entry| PeerEntry::new(peer, entry));
+                Some((peer, PeerSnapshot { entries: entries.collect(), info: node.peer(now, peer)? }))
             });
             Snapshot { peers: peers.collect() }
         })
@@ -261,11 +241,7 @@ impl Gossiper {
     pub fn peers_in(&self, state: PeerState) -> Vec<Peer> {
         self.read(|node, _| match state {
             PeerState::Forgotten => node.ring().all_forgotten().map(|(peer, _)| peer).collect(),
-            state => node
-                .peers()
-                .filter(|(_, other)| *other == state)
-                .map(|(peer, _)| peer)
-                .collect(),
+            state => node.peers().filter(|(_, other)| *other == state).map(|(peer, _)| peer).collect(),
         })
     }
 
@@ -350,17 +326,7 @@ impl Gossiper {
             node.leave(now, out);
             Ok(())
         })?;
-        let deadline = Clock::now() + timeout;
-        let heard = loop {
-            if self.read(|node, _| node.farewell_heard()) {
-                break true;
-            }
-            if Clock::now() >= deadline {
-                break false;
-            }
-            // Answers come within a round trip; there is no event for them.
-            std::thread::sleep(Duration::from_millis(1));
-        };
+        let heard = self.wait_until(timeout, |node| node.read(|node, _| node.farewell_heard()));
         self.stop();
         if heard {
             Ok(())
@@ -391,9 +357,7 @@ fn unpredictable() -> u64 {
 
 impl std::fmt::Debug for Gossiper {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Gossiper")
-            .field("peer", &self.inner.peer)
-            .finish_non_exhaustive()
+        f.debug_struct("Gossiper").field("peer", &self.inner.peer).finish_non_exhaustive()
     }
 }
 

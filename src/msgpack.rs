@@ -175,19 +175,7 @@ mod tests {
 
     #[test]
     fn integers_survive_the_trip() {
-        for value in [
-            0,
-            1,
-            127,
-            128,
-            255,
-            256,
-            65_535,
-            65_536,
-            u64::from(u32::MAX),
-            1 << 32,
-            u64::MAX,
-        ] {
+        for value in [0, 1, 127, 128, 255, 256, 65_535, 65_536, u64::from(u32::MAX), 1 << 32, u64::MAX] {
             let mut out = Vec::new();
             out.put_uint(value);
             let mut reader = Reader::new(&out);

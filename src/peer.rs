@@ -196,11 +196,7 @@ mod tests {
     #[test]
     fn wire_form_is_canonical() {
         let plain: Peer = "10.1.2.3:80".parse().unwrap();
-        assert_eq!(
-            Peer::from_wire(&plain.0),
-            None,
-            "a mapped address in the long form would be a second spelling"
-        );
+        assert_eq!(Peer::from_wire(&plain.0), None, "a mapped address in the long form would be a second spelling");
         for len in (0..40).filter(|len| *len != 6 && *len != 18) {
             assert_eq!(Peer::from_wire(&vec![1; len]), None);
         }
@@ -208,15 +204,9 @@ mod tests {
 
     #[test]
     fn unreachable_addresses_are_told_apart() {
-        for bad in [
-            "0.0.0.0:1",
-            "[::]:1",
-            "1.2.3.4:0",
-            "224.0.0.1:5",
-            "255.255.255.255:5",
-            "[ff02::1]:5",
-            "[fe80::1]:5",
-        ] {
+        for bad in
+            ["0.0.0.0:1", "[::]:1", "1.2.3.4:0", "224.0.0.1:5", "255.255.255.255:5", "[ff02::1]:5", "[fe80::1]:5"]
+        {
             assert!(bad.parse::<Peer>().unwrap().unreachable_because().is_some(), "{bad}");
         }
         for good in ["127.0.0.1:1", "[::1]:1", "10.0.0.1:9000", "[2001:db8::1]:65535"] {

@@ -31,12 +31,7 @@ pub struct Partners {
 /// Chooses `fanout` live partners; a failed one with probability failed ÷ (live + 1); one that is merely known; and a
 /// seed with probability seeds ÷ (live + failed), always when none is alive, so that two halves find each other again.
 pub fn choose(candidates: Candidates<'_>, fanout: usize, dice: &mut Rng, partners: &mut Partners) {
-    let Candidates {
-        alive,
-        failed,
-        known,
-        seeds,
-    } = candidates;
+    let Candidates { alive, failed, known, seeds } = candidates;
     choose_alive(alive, fanout, dice, &mut partners.alive);
     partners.others.clear();
     if dice.f64() * (alive.len() + 1) as f64 <= failed.len() as f64 {
@@ -66,19 +61,12 @@ mod tests {
     use super::*;
 
     fn peers(ports: std::ops::Range<u16>) -> Vec<Peer> {
-        ports
-            .map(|port| Peer::from(std::net::SocketAddr::from(([127, 0, 0, 1], port))))
-            .collect()
+        ports.map(|port| Peer::from(std::net::SocketAddr::from(([127, 0, 0, 1], port)))).collect()
     }
 
     fn run(alive: &[Peer], failed: &[Peer], known: &[Peer], seeds: usize, rounds: usize) -> Vec<Partners> {
         let mut dice = Rng::with_seed(7);
-        let candidates = Candidates {
-            alive,
-            failed,
-            known,
-            seeds,
-        };
+        let candidates = Candidates { alive, failed, known, seeds };
         (0..rounds)
             .map(|_| {
                 let mut partners = Partners::default();
@@ -106,33 +94,21 @@ mod tests {
 
     #[test]
     fn failed_peers_are_tried_in_proportion() {
-        let tried = run(&peers(1..10), &peers(20..25), &[], 0, 10_000)
-            .iter()
-            .filter(|p| !p.others.is_empty())
-            .count();
+        let tried = run(&peers(1..10), &peers(20..25), &[], 0, 10_000).iter().filter(|p| !p.others.is_empty()).count();
         assert!((4_700..5_300).contains(&tried), "5 failed of 9 + 1: {tried}");
     }
 
     /// "Seeds are never chosen in 10,000 rounds": how Grapevine failed.
     #[test]
     fn seeds_are_tried_always_when_none_is_alive_and_else_in_proportion() {
-        assert!(run(&[], &peers(1..3), &[], 2, 1_000)
-            .iter()
-            .all(|partners| partners.seed.is_some()));
-        let tried = run(&peers(1..20), &peers(20..21), &[], 1, 10_000)
-            .iter()
-            .filter(|p| p.seed.is_some())
-            .count();
+        assert!(run(&[], &peers(1..3), &[], 2, 1_000).iter().all(|partners| partners.seed.is_some()));
+        let tried = run(&peers(1..20), &peers(20..21), &[], 1, 10_000).iter().filter(|p| p.seed.is_some()).count();
         assert!((400..600).contains(&tried), "1 seed of 19 + 1: {tried}");
-        assert!(run(&[], &[], &[], 0, 100)
-            .iter()
-            .all(|partners| partners.seed.is_none()));
+        assert!(run(&[], &[], &[], 0, 100).iter().all(|partners| partners.seed.is_none()));
     }
 
     #[test]
     fn one_known_peer_is_tried_in_each_round() {
-        assert!(run(&peers(1..5), &[], &peers(50..60), 0, 100)
-            .iter()
-            .all(|partners| partners.others.len() == 1));
+        assert!(run(&peers(1..5), &[], &peers(50..60), 0, 100).iter().all(|partners| partners.others.len() == 1));
     }
 }

@@ -25,13 +25,7 @@ pub struct PeerEntry {
 
 impl PeerEntry {
     pub(crate) fn new(peer: Peer, (key, entry, value): (&Key, &Entry, &Value)) -> Self {
-        PeerEntry {
-            peer,
-            key: key.clone(),
-            value: value.clone(),
-            version: entry.version,
-            deadline: entry.deadline,
-        }
+        PeerEntry { peer, key: key.clone(), value: value.clone(), version: entry.version, deadline: entry.deadline }
     }
 }
 

@@ -34,19 +34,8 @@ impl Subscribers {
         let mut subscribers = this.lock();
         subscribers.next_id += 1;
         let id = subscribers.next_id;
-        subscribers.list.push(Subscriber {
-            id,
-            filter,
-            sender,
-            receiver: receiver.clone(),
-            missed: missed.clone(),
-        });
-        Subscription {
-            id,
-            receiver,
-            missed,
-            subscribers: Arc::downgrade(this),
-        }
+        subscribers.list.push(Subscriber { id, filter, sender, receiver: receiver.clone(), missed: missed.clone() });
+        Subscription { id, receiver, missed, subscribers: Arc::downgrade(this) }
     }
 
     /// Hands an event to everyone who takes it; where there is no room the oldest one gives way.
@@ -96,11 +85,10 @@ impl Subscription {
 
     /// Waits for the next event for so long; `None` if none came, or none will come any more.
     pub fn recv_timeout(&self, timeout: Duration) -> Option<Event> {
-        self.take_missed()
-            .or_else(|| match self.receiver.recv_deadline(Instant::now() + timeout) {
-                Ok(event) => Some(event),
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-            })
+        self.take_missed().or_else(|| match self.receiver.recv_deadline(Instant::now() + timeout) {
+            Ok(event) => Some(event),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
+        })
     }
 
     /// The next event if there is one.
@@ -149,10 +137,7 @@ mod tests {
     use crate::event::EventKind;
 
     fn event(generation: u64) -> Event {
-        Event::NewPeer {
-            peer: "127.0.0.1:1".parse().unwrap(),
-            generation,
-        }
+        Event::NewPeer { peer: "127.0.0.1:1".parse().unwrap(), generation }
     }
 
     #[test]

@@ -62,10 +62,7 @@ struct Alarm {
 
 impl Alarm {
     fn new() -> Self {
-        Alarm {
-            sleeps_until: AtomicU64::new(0),
-            wake: bounded(1),
-        }
+        Alarm { sleeps_until: AtomicU64::new(0), wake: bounded(1) }
     }
 
     fn set(&self, due: Instant) {
@@ -144,7 +141,12 @@ impl Shared {
             }
         }
         let (next_gossip, next_detect) = (node.next_gossip(), node.next_detect());
+        let leaving = node.has_left();
         drop(node);
+        if leaving {
+            // Whoever called `leave` waits for others to have heard it, of which no event tells.
+            self.notify();
+        }
         if out.is_empty() {
             self.gossip.set(next_gossip);
             self.detect.set(next_detect);
@@ -257,10 +259,8 @@ impl Shared {
             return;
         }
         let (shared, name): (Weak<Shared>, String) = (Arc::downgrade(self), seed.name.clone());
-        let started = thread::Builder::new()
-            .name("grapevine-resolver".to_owned())
-            .stack_size(STACK_BYTES)
-            .spawn(move || {
+        let started =
+            thread::Builder::new().name("grapevine-resolver".to_owned()).stack_size(STACK_BYTES).spawn(move || {
                 let resolved = name.to_socket_addrs().map(Iterator::collect::<Vec<_>>);
                 let Some(shared) = shared.upgrade() else { return };
                 match resolved {
@@ -288,19 +288,14 @@ impl Shared {
 
     fn seed_resolved(self: &Arc<Self>, index: usize, mut addrs: Vec<SocketAddr>) {
         addrs.retain(|addr| self.transport.can_reach(*addr));
-        self.act(&mut Output::new(), |node, now, out| {
-            node.seed_resolved(now, index, &addrs, out)
-        });
+        self.act(&mut Output::new(), |node, now, out| node.seed_resolved(now, index, &addrs, out));
     }
 }
 
 /// Starts the three threads.
 pub(crate) fn start(shared: &Arc<Shared>) -> Result<Vec<JoinHandle<()>>, Error> {
-    let threads: [(&'static str, fn(&Arc<Shared>)); 3] = [
-        ("grapevine-receiver", receive),
-        ("grapevine-gossip", gossip),
-        ("grapevine-detector", detect),
-    ];
+    let threads: [(&'static str, fn(&Arc<Shared>)); 3] =
+        [("grapevine-receiver", receive), ("grapevine-gossip", gossip), ("grapevine-detector", detect)];
     let mut handles = Vec::with_capacity(threads.len());
     for (name, run) in threads {
         let thread_shared = shared.clone();
@@ -310,11 +305,7 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Result<Vec<JoinHandle<()>>, Error> 
                 thread_shared.stop(Some(name));
             }
         };
-        match thread::Builder::new()
-            .name(name.to_owned())
-            .stack_size(STACK_BYTES)
-            .spawn(body)
-        {
+        match thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES).spawn(body) {
             Ok(handle) => handles.push(handle),
             Err(error) => {
                 shared.stop(None);
@@ -339,9 +330,7 @@ fn receive(shared: &Arc<Shared>) {
         match shared.transport.receive(&mut buffer) {
             Ok(Some((len, from))) => {
                 backoff = FIRST_BACKOFF;
-                shared.act(&mut out, |node, now, out| {
-                    node.handle_datagram(now, from, &buffer[..len], out)
-                });
+                shared.act(&mut out, |node, now, out| node.handle_datagram(now, from, &buffer[..len], out));
             }
             Ok(None) => {
                 let _ = shared.drained.0.try_send(());
@@ -361,9 +350,7 @@ fn receive(shared: &Arc<Shared>) {
 
 /// The gossip-timer thread: rounds, news, repeated requests.
 fn gossip(shared: &Arc<Shared>) {
-    run_at_deadlines(shared, &shared.gossip, Node::next_gossip, |node, now, out| {
-        node.gossip(now, out)
-    });
+    run_at_deadlines(shared, &shared.gossip, Node::next_gossip, |node, now, out| node.gossip(now, out));
 }
 
 /// The failure-detector thread: failures, expiry, forgetting.

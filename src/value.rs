@@ -227,10 +227,7 @@ mod tests {
         assert_eq!(shown(-5), "-5");
         assert_eq!(shown(u64::MAX), "18446744073709551615");
         assert_eq!(shown(Vec::<u8>::new()), "[]");
-        assert_eq!(
-            shown(BTreeMap::from([(1, vec!["x"]), (2, vec![])])),
-            r#"{"1":["x"],"2":[]}"#
-        );
+        assert_eq!(shown(BTreeMap::from([(1, vec!["x"]), (2, vec![])])), r#"{"1":["x"],"2":[]}"#);
     }
 
     /// Behaviour 11 of the originals: a structured value `{x: 1}` arrives whole.
@@ -259,9 +256,6 @@ mod tests {
         assert!(matches!(value.decode::<u8>(), Err(Error::Decode(_))));
         let deep = Value::from_bytes(vec![0x91; 5000]);
         assert!(deep.to_string().contains("no MessagePack"));
-        assert!(matches!(
-            Value::encode("x").unwrap().decode::<u8>(),
-            Err(Error::Decode(_))
-        ));
+        assert!(matches!(Value::encode("x").unwrap().decode::<u8>(), Err(Error::Decode(_))));
     }
 }

@@ -202,9 +202,7 @@ impl DetectorConfig {
                 return Ok(());
             }
             let (low, high) = (range.start(), range.end());
-            Err(format!(
-                "detector: {name} must be from {low} to {high}, not {value}: {why}"
-            ))
+            Err(format!("detector: {name} must be from {low} to {high}, not {value}: {why}"))
         };
         check(
             "threshold",

@@ -343,11 +343,7 @@ const LIKELY_DEVIATION: f64 = 0.25;
 const MIN_ROOM: usize = 8;
 
 fn encode(units: u64) -> u16 {
-    let sample = if units < FINE {
-        units
-    } else {
-        FINE + (units - FINE) / COARSE_STEP
-    };
+    let sample = if units < FINE { units } else { FINE + (units - FINE) / COARSE_STEP };
     u16::try_from(sample).unwrap_or(u16::MAX)
 }
 

@@ -16,20 +16,12 @@ fn judge(config: &DetectorConfig) -> Judge {
 }
 
 fn every_form() -> [DetectorConfig; 3] {
-    [
-        DetectorConfig::hardened(),
-        DetectorConfig::plain_normal(),
-        DetectorConfig::exponential(),
-    ]
+    [DetectorConfig::hardened(), DetectorConfig::plain_normal(), DetectorConfig::exponential()]
 }
 
 /// The hardening as the papers' experiments have it, for heartbeats that are sent directly.
 fn direct() -> DetectorConfig {
-    DetectorConfig {
-        min_std_dev_ratio: 0.05,
-        pause: 1.0,
-        ..DetectorConfig::hardened()
-    }
+    DetectorConfig { min_std_dev_ratio: 0.05, pause: 1.0, ..DetectorConfig::hardened() }
 }
 
 /// Hands `count` intervals to the detector and returns the time of the last.
@@ -148,10 +140,7 @@ fn phi_does_not_saturate() {
 fn regular_heartbeats_judge_as_the_originals_did() {
     // ORIGINALS.md, behaviour 7.
     for form in every_form() {
-        let judge = judge(&DetectorConfig {
-            window: 1000,
-            ..form.clone()
-        });
+        let judge = judge(&DetectorConfig { window: 1000, ..form.clone() });
         let mut detector = Detector::new();
         let now = beat(&mut detector, &judge, Instant::ZERO, 100, || SECOND);
         assert!(detector.phi(now + SECOND, &judge) < 0.5, "{form:?}");
@@ -188,14 +177,8 @@ fn phi_is_the_threshold_at_the_timeout() {
         let now = beat(&mut detector, &judge, Instant::ZERO, count, || gossiped(&mut dice));
         let timeout = detector.timeout(&judge);
         let just_before = now + timeout - Duration::from_micros(1);
-        assert!(
-            detector.phi(now + timeout, &judge) > config.threshold - 1e-9,
-            "{config:?}"
-        );
-        assert!(
-            detector.phi(just_before, &judge) < config.threshold + 1e-9,
-            "{config:?}"
-        );
+        assert!(detector.phi(now + timeout, &judge) > config.threshold - 1e-9, "{config:?}");
+        assert!(detector.phi(just_before, &judge) < config.threshold + 1e-9, "{config:?}");
         assert!(detector.suspect(now + timeout, &judge));
         assert!(!detector.suspect(just_before, &judge));
     }
@@ -371,10 +354,7 @@ fn a_new_expected_interval_holds_for_old_detectors() {
     assert!(detector.timeout(&grown) > detector.timeout(&judge(&config)));
     let now = now + 30 * SECOND;
     detector.heartbeat(now, &grown);
-    assert!(
-        detector.mean(&grown) > millis(1100),
-        "30 s are an interval now, and no outage"
-    );
+    assert!(detector.mean(&grown) > millis(1100), "30 s are an interval now, and no outage");
     let mut dice = fastrand::Rng::with_seed(5);
     beat(&mut detector, &grown, now, 300, || millis(dice.u64(4000..8000)));
     assert!(detector.mean(&grown).abs_diff(6 * SECOND) < millis(200));
@@ -397,9 +377,7 @@ fn intervals_of_large_clusters_are_told_apart() {
     let judge = Judge::new(&config, SECOND, 500 * SECOND);
     let mut dice = fastrand::Rng::with_seed(6);
     let mut detector = Detector::new();
-    beat(&mut detector, &judge, Instant::ZERO, 400, || {
-        millis(dice.u64(300_000..700_000))
-    });
+    beat(&mut detector, &judge, Instant::ZERO, 400, || millis(dice.u64(300_000..700_000)));
     assert!(detector.mean(&judge).abs_diff(500 * SECOND) < 25 * SECOND);
     assert!(detector.std_dev(&judge).abs_diff(millis(115_470)) < 15 * SECOND);
     assert_sums_match(&detector);
@@ -409,10 +387,7 @@ fn intervals_of_large_clusters_are_told_apart() {
 fn rounding_does_not_add_up() {
     // 333,333 µs is 341.5 units of 976 µs: rounding each alone would be off by half a unit every time.
     for interval in [333_333, 1_000, 487, 40_000_777].map(Duration::from_micros) {
-        let judge = judge(&DetectorConfig {
-            window: 1000,
-            ..DetectorConfig::plain_normal()
-        });
+        let judge = judge(&DetectorConfig { window: 1000, ..DetectorConfig::plain_normal() });
         let mut detector = Detector::new();
         beat(&mut detector, &judge, Instant::ZERO, 5000, || interval);
         let step = judge.unit * COARSE_STEP;
@@ -441,10 +416,7 @@ fn encoding_is_exact_then_coarse_then_saturates() {
 fn a_detector_is_small() {
     assert!(size_of::<Detector>() <= 64);
     for (window, most) in [(2, 60), (100, 256), (256, 600), (1000, 2056)] {
-        let judge = judge(&DetectorConfig {
-            window,
-            ..DetectorConfig::hardened()
-        });
+        let judge = judge(&DetectorConfig { window, ..DetectorConfig::hardened() });
         let mut detector = Detector::new();
         detector.heartbeat(Instant::ZERO, &judge);
         assert!(detector.memory_bytes() <= size_of::<Detector>() + 16);
@@ -488,25 +460,11 @@ fn defaults_are_valid_and_bad_settings_are_named() {
 }
 
 fn any_number() -> impl Strategy<Value = f64> {
-    prop_oneof![
-        Just(f64::NAN),
-        Just(f64::INFINITY),
-        Just(f64::NEG_INFINITY),
-        Just(0.0),
-        Just(f64::MAX),
-        -10.0..100.0,
-    ]
+    prop_oneof![Just(f64::NAN), Just(f64::INFINITY), Just(f64::NEG_INFINITY), Just(0.0), Just(f64::MAX), -10.0..100.0,]
 }
 
 fn any_time() -> impl Strategy<Value = u64> {
-    prop_oneof![
-        Just(0),
-        Just(1),
-        Just(u64::MAX),
-        Just(u64::MAX - 1),
-        any::<u64>(),
-        0..100_000_000_u64,
-    ]
+    prop_oneof![Just(0), Just(1), Just(u64::MAX), Just(u64::MAX - 1), any::<u64>(), 0..100_000_000_u64,]
 }
 
 prop_compose! {

@@ -40,8 +40,7 @@ struct Draft {
 
 impl Draft {
     fn left(&self) -> usize {
-        self.room
-            .saturating_sub(self.records.len() + self.columns.len() + self.wants.len() + self.deltas.len())
+        self.room.saturating_sub(self.records.len() + self.columns.len() + self.wants.len() + self.deltas.len())
     }
 }
 
@@ -86,10 +85,7 @@ impl Node {
         self.apply_heartbeats(now, &digest.columns, out)?;
         let mut draft = self.draft(sender, COLUMNS_BYTES);
         let base = self.generation();
-        let columns = Columns {
-            heartbeats: &[],
-            ..digest.columns
-        };
+        let columns = Columns { heartbeats: &[], ..digest.columns };
         let mut newer = false;
         let theirs = digest.columns.heartbeats().zip(digest.maxima());
         for ((row, _), (difference, max)) in self.ring.rows(from, to, Telling::Roster).zip(theirs) {
@@ -99,11 +95,7 @@ impl Node {
             let own_difference = heartbeat_difference(&columns, row.progress, row.heartbeat);
             newer |= row.heartbeat > heartbeat_told(&columns, row.progress.generation, difference);
             draft.columns.put_int(own_difference);
-            let theirs = Row {
-                heartbeat: 0,
-                progress: Progress { max, ..row.progress },
-                ..row
-            };
+            let theirs = Row { heartbeat: 0, progress: Progress { max, ..row.progress }, ..row };
             self.compare_maps(&mut draft, &row, &theirs, base);
         }
         if !newer || draft.columns.len() > draft.room {
@@ -129,9 +121,7 @@ impl Node {
         let asked = self.take_asked(answer.id);
         if asked {
             self.flow.shared(answer.rate_change as f64);
-            self.news.answered(answer.id, |owner| {
-                answer.wants(base).flatten().any(|want| want.owner == owner)
-            });
+            self.news.answered(answer.id, |owner| answer.wants(base).flatten().any(|want| want.owner == owner));
         }
         for row in answer.rows(base).flatten() {
             self.learn(now, &row, sender.from, out);
@@ -141,14 +131,7 @@ impl Node {
         }
         let mut wishes = Wishes::default();
         self.apply_deltas(now, sender, answer.deltas(base), None, &mut wishes, out)?;
-        self.serve(
-            now,
-            sender,
-            answer.want_id,
-            answer.credit,
-            answer.wants(base).flatten(),
-            out,
-        );
+        self.serve(now, sender, answer.want_id, answer.credit, answer.wants(base).flatten(), out);
         for row in answer.rows(base).flatten() {
             if let Some(mine) = self.ring.member(row.peer) {
                 if mine.replica.progress().is_behind(&row.progress) && row.mark != Mark::Forgotten {
@@ -169,9 +152,7 @@ impl Node {
         for row in digest.rows(base) {
             let row = row.map_err(|_| Refusal::Malformed)?;
             if let Some((from, to)) = digest.window {
-                let ordered = rows
-                    .last()
-                    .is_none_or(|last| place(last.peer, from) < place(row.peer, from));
+                let ordered = rows.last().is_none_or(|last| place(last.peer, from) < place(row.peer, from));
                 if !ordered || !in_window(row.peer, from, to) {
                     return Err(Refusal::Malformed);
                 }
@@ -235,21 +216,8 @@ impl Node {
             self.compare_both(draft, &mine, theirs, base);
         } else if let Some((generation, heartbeat)) = self.ring.forgotten(theirs.peer) {
             // "Send nothing", and to the peer itself, should its clock have gone back: take a higher generation.
-            let progress = Progress {
-                generation,
-                max: 0,
-                floor: 0,
-            };
-            self.put_record(
-                draft,
-                &Row {
-                    peer: theirs.peer,
-                    heartbeat,
-                    progress,
-                    mark: Mark::Forgotten,
-                },
-                base,
-            );
+            let progress = Progress { generation, max: 0, floor: 0 };
+            self.put_record(draft, &Row { peer: theirs.peer, heartbeat, progress, mark: Mark::Forgotten }, base);
         }
     }
 
@@ -276,14 +244,7 @@ impl Node {
                 None => self.ring.own().map(),
             };
             let waiting = map.after(from).take(COUNTED_ENTRIES).count();
-            draft.waiting.push((
-                waiting,
-                Want {
-                    owner,
-                    progress: theirs.progress,
-                    unfinished: (0, 0),
-                },
-            ));
+            draft.waiting.push((waiting, Want { owner, progress: theirs.progress, unfinished: (0, 0) }));
         } else if mine.progress.is_behind(&theirs.progress)
             && owner != self.ring.me()
             && !self.catch_up.is_asking_for(owner)
@@ -322,16 +283,12 @@ impl Node {
         columns: Option<Columns<'_>>,
         out: &mut Output,
     ) {
-        let rate_change = self
-            .flow
-            .share(self.write_rate.get(), rates.wanted as f64, rates.permitted as f64);
+        let rate_change = self.flow.share(self.write_rate.get(), rates.wanted as f64, rates.permitted as f64);
         self.fill_deltas(now, &mut draft);
         let credit = self.catch_up.credit(None).filter(|_| !draft.wanted.is_empty());
         let want_id = self.catch_up.next_id();
         match credit {
-            Some(credit) => self
-                .catch_up
-                .begin(now, sender.path.to, std::mem::take(&mut draft.wanted), credit, 0),
+            Some(credit) => self.catch_up.begin(now, sender.path.to, std::mem::take(&mut draft.wanted), credit, 0),
             None => draft.wants.clear(),
         }
         let columns = columns.filter(|_| !draft.columns.is_empty());
@@ -339,10 +296,7 @@ impl Node {
             id,
             rest: draft.rest,
             rate_change: rate_change as i64,
-            columns: columns.map(|columns| Columns {
-                heartbeats: &draft.columns,
-                ..columns
-            }),
+            columns: columns.map(|columns| Columns { heartbeats: &draft.columns, ..columns }),
             records: &draft.records,
             want_id: if credit.is_some() { want_id } else { 0 },
             credit: credit.unwrap_or(0),
@@ -354,14 +308,7 @@ impl Node {
         } else {
             self.refuse(now, Refusal::Unproved, sender.from, out);
         }
-        let Draft {
-            records,
-            columns,
-            wants,
-            deltas,
-            entries,
-            ..
-        } = draft;
+        let Draft { records, columns, wants, deltas, entries, .. } = draft;
         self.scratch.records = records;
         self.scratch.columns = columns;
         self.scratch.wants = wants;
@@ -377,23 +324,13 @@ impl Node {
         let base = self.generation();
         let empty_datagram_bytes = self.delta_room();
         let used = draft.room - draft.left();
-        let room = Room {
-            bytes: draft.room.saturating_sub(used),
-            empty_datagram_bytes,
-        };
+        let room = Room { bytes: draft.room.saturating_sub(used), empty_datagram_bytes };
         let mut overflowed = false;
         let mut ordinary = false;
         for (_, want) in &mut draft.waiting {
             ordinary |= want.progress.max > 0;
             let behind = want.progress.max > 0;
-            let packed = pack_owner(
-                &self.ring,
-                now,
-                want,
-                room,
-                (&mut draft.deltas, &mut draft.entries),
-                base,
-            );
+            let packed = pack_owner(&self.ring, now, want, room, (&mut draft.deltas, &mut draft.entries), base);
             overflowed |= packed == Packed::Cut && behind;
         }
         // Only ordinary exchanges tell whether messages hold what is written: a newcomer who fetches whole maps does not.

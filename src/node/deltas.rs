@@ -38,17 +38,9 @@ impl Node {
         out: &mut Output,
     ) -> Result<(), Refusal> {
         let mut wishes = Wishes::default();
-        let applied = self.apply_deltas(
-            now,
-            sender,
-            message.deltas(sender.generation),
-            Some(message.want_id),
-            &mut wishes,
-            out,
-        );
-        let session = self
-            .catch_up
-            .arrived(now, message.want_id, message.sequence, message.end);
+        let applied =
+            self.apply_deltas(now, sender, message.deltas(sender.generation), Some(message.want_id), &mut wishes, out);
+        let session = self.catch_up.arrived(now, message.want_id, message.sequence, message.end);
         if let Some(session) = session {
             let credit = session.credit;
             self.wish(now, sender.path, Wishes(session.owners), Some(credit), 0, out);
@@ -66,14 +58,7 @@ impl Node {
         if message.wants(sender.generation).any(|want| want.is_err()) {
             return Err(Refusal::Malformed);
         }
-        self.serve(
-            now,
-            sender,
-            message.want_id,
-            message.credit,
-            message.wants(sender.generation).flatten(),
-            out,
-        );
+        self.serve(now, sender, message.want_id, message.credit, message.wants(sender.generation).flatten(), out);
         Ok(())
     }
 
@@ -130,39 +115,17 @@ impl Node {
     ) {
         let owner = part.owner;
         let delta = &part.delta;
-        if self
-            .ring
-            .member(owner)
-            .is_some_and(|member| member.replica.progress().generation < delta.generation)
-        {
-            let progress = Progress {
-                generation: delta.generation,
-                max: delta.max,
-                floor: 0,
-            };
-            self.learn(
-                now,
-                &Row {
-                    peer: owner,
-                    heartbeat: 0,
-                    progress,
-                    mark: Mark::None,
-                },
-                sender.from,
-                out,
-            );
+        if self.ring.member(owner).is_some_and(|member| member.replica.progress().generation < delta.generation) {
+            let progress = Progress { generation: delta.generation, max: delta.max, floor: 0 };
+            self.learn(now, &Row { peer: owner, heartbeat: 0, progress, mark: Mark::None }, sender.from, out);
         }
-        let limits = self.config.limits.clone();
+        let limits = self.config.limits;
         let events = &mut out.events;
         let mut refused = Vec::new();
         let first_event = events.len();
-        let known = self
-            .ring
-            .member(owner)
-            .filter(|member| member.state != PeerState::Forgotten);
-        let Some(held) = known
-            .map(|member| member.replica.progress())
-            .filter(|held| held.generation == delta.generation)
+        let known = self.ring.member(owner).filter(|member| member.state != PeerState::Forgotten);
+        let Some(held) =
+            known.map(|member| member.replica.progress()).filter(|held| held.generation == delta.generation)
         else {
             return;
         };
@@ -170,24 +133,16 @@ impl Node {
             let mut changed = |change| events.push(event_of(owner, delta.generation, change));
             let entries = part.entries.clone().flatten();
             let whole = entries.filter_map(|entry| whole_entry(&entry));
-            let mut applied = member
-                .replica
-                .apply(now, delta, whole, &limits, &mut changed, |reason| refused.push(reason));
+            let mut applied =
+                member.replica.apply(now, delta, whole, &limits, &mut changed, |reason| refused.push(reason));
             if let Some((entry, piece)) = part.entries.clone().flatten().find_map(|entry| piece_of(&entry)) {
                 let more = |reason| refused.push(reason);
-                let with_piece = member
-                    .replica
-                    .apply_piece(now, delta, entry, piece, &limits, &mut changed, more);
+                let with_piece = member.replica.apply_piece(now, delta, entry, piece, &limits, &mut changed, more);
                 if with_piece == Applied::Forward || applied != Applied::Forward {
                     applied = with_piece;
                 }
             }
-            (
-                applied,
-                member.replica.progress(),
-                member.state,
-                member.replica.unfinished().is_some(),
-            )
+            (applied, member.replica.progress(), member.state, member.replica.unfinished().is_some())
         });
         for reason in refused {
             self.refuse(now, reason, sender.from, out);
@@ -204,9 +159,8 @@ impl Node {
                     _ => {}
                 }
                 // What a newcomer learns of those who were there before is no news to anyone.
-                let changed = out.events[first_event..]
-                    .iter()
-                    .any(|event| event.peer() == Some(owner) && event.key().is_some());
+                let changed =
+                    out.events[first_event..].iter().any(|event| event.peer() == Some(owner) && event.key().is_some());
                 if changed && state == PeerState::Alive && held.max > 0 || changed && progress.max == 1 {
                     self.news.add(owner);
                 }
@@ -261,15 +215,7 @@ impl Node {
         owners.truncate(asked);
         let want_id = self.catch_up.next_id();
         self.catch_up.begin(now, path.to, owners, credit, attempts);
-        self.send(
-            &path,
-            &Message::Want(WantMessage {
-                want_id,
-                credit,
-                wants: &wants,
-            }),
-            out,
-        );
+        self.send(&path, &Message::Want(WantMessage { want_id, credit, wants: &wants }), out);
         self.scratch.wants = wants;
     }
 
@@ -278,14 +224,7 @@ impl Node {
         let alive = self.ring.peers_in(PeerState::Alive);
         let server = self.dice.choice(alive).map_or(session.server, |peer| peer.addr());
         let path = self.path_to(now, server);
-        self.wish(
-            now,
-            path,
-            Wishes(session.owners),
-            Some(session.credit),
-            session.attempts,
-            out,
-        );
+        self.wish(now, path, Wishes(session.owners), Some(session.credit), session.attempts, out);
     }
 
     /// Sends what is wanted, depth first, in at most `credit` datagrams and what the path allows.
@@ -313,10 +252,7 @@ impl Node {
         let mut end = End::Complete;
         'wants: for mut want in wants {
             any = true;
-            let space = Room {
-                bytes: room,
-                empty_datagram_bytes: room,
-            };
+            let space = Room { bytes: room, empty_datagram_bytes: room };
             while pack_owner(&self.ring, now, &mut want, space, (&mut deltas, &mut entries), base) == Packed::Cut {
                 if deltas.is_empty() || !self.may_send_another(&burst, room) {
                     end = End::CreditUsed;
@@ -344,12 +280,7 @@ impl Node {
     }
 
     fn send_delta(&mut self, burst: &mut Burst, deltas: &mut Vec<u8>, end: End, out: &mut Output) {
-        let message = DeltaMessage {
-            want_id: burst.want_id,
-            sequence: burst.sequence,
-            end,
-            deltas,
-        };
+        let message = DeltaMessage { want_id: burst.want_id, sequence: burst.sequence, end, deltas };
         let sent = self.send(&burst.path, &Message::Delta(message), out);
         burst.path.allowance = burst.path.allowance.saturating_sub(sent);
         burst.sequence += 1;
@@ -372,12 +303,7 @@ fn whole_entry(entry: &WireEntry<'_>) -> Option<DeltaEntry> {
         WireContent::Expired => Content::Expired,
         WireContent::Piece { .. } => return None,
     };
-    Some(DeltaEntry {
-        key: entry.key.into(),
-        version: entry.version,
-        content,
-        life: entry.life,
-    })
+    Some(DeltaEntry { key: entry.key.into(), version: entry.version, content, life: entry.life })
 }
 
 fn piece_of<'a>(entry: &WireEntry<'a>) -> Option<(DeltaEntry, (usize, usize, &'a [u8]))> {
@@ -386,13 +312,5 @@ fn piece_of<'a>(entry: &WireEntry<'a>) -> Option<(DeltaEntry, (usize, usize, &'a
     };
     let piece = (usize::try_from(total).ok()?, usize::try_from(offset).ok()?, bytes);
     let content = Content::Expired;
-    Some((
-        DeltaEntry {
-            key: entry.key.into(),
-            version: entry.version,
-            content,
-            life: entry.life,
-        },
-        piece,
-    ))
+    Some((DeltaEntry { key: entry.key.into(), version: entry.version, content, life: entry.life }, piece))
 }

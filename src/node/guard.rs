@@ -19,10 +19,7 @@ pub(super) struct PauseGuard {
 
 impl PauseGuard {
     pub(super) fn new(now: Instant, interval: Duration) -> Self {
-        PauseGuard {
-            last_entry: now,
-            interval,
-        }
+        PauseGuard { last_entry: now, interval }
     }
 
     /// How much longer than explicable nothing entered the core.

@@ -56,10 +56,8 @@ impl Node {
             let age = now - member.since;
             let due = match member.state {
                 PeerState::Alive => {
-                    let suspected = member
-                        .detector
-                        .last_advance()
-                        .map(|last| last + member.detector.timeout(&self.judge));
+                    let suspected =
+                        member.detector.last_advance().map(|last| last + member.detector.timeout(&self.judge));
                     self.next_detect = self.next_detect.min(suspected.unwrap_or(Instant::MAX));
                     member.detector.suspect(now, &self.judge)
                 }
@@ -119,9 +117,7 @@ impl Node {
         self.ring.change(peer, |member| {
             if member.held_over_since.is_some_and(|since| now - since > grace) {
                 let generation = member.replica.progress().generation;
-                member
-                    .replica
-                    .abandon_transfer(|change| out.events.push(event_of(peer, generation, change)));
+                member.replica.abandon_transfer(|change| out.events.push(event_of(peer, generation, change)));
             }
         });
     }
@@ -171,11 +167,7 @@ impl Node {
         if self.last_collection.is_some_and(|last| now - last < grace) {
             return;
         }
-        let due = self
-            .ring
-            .own()
-            .oldest_tombstone()
-            .is_some_and(|made| now - made >= grace);
+        let due = self.ring.own().oldest_tombstone().is_some_and(|made| now - made >= grace);
         if due {
             self.last_collection = Some(now);
             self.ring.change_own(|own| own.collect(now - grace));

@@ -32,11 +32,7 @@ impl Node {
             if generation < known {
                 return true;
             }
-        } else if self
-            .ring
-            .forgotten(row.peer)
-            .is_some_and(|memory| memory >= (generation, row.heartbeat))
-        {
+        } else if self.ring.forgotten(row.peer).is_some_and(|memory| memory >= (generation, row.heartbeat)) {
             return false;
         }
         // A run that is new here. Of one that is over already there is nothing to gain.
@@ -101,9 +97,7 @@ impl Node {
             Mark::None => self.advance(now, peer, row.heartbeat, out),
         }
         if row.progress.floor > floor {
-            self.ring.change(peer, |member| {
-                member.replica.adopt_floor(row.progress.generation, row.progress.floor)
-            });
+            self.ring.change(peer, |member| member.replica.adopt_floor(row.progress.generation, row.progress.floor));
         }
     }
 
@@ -114,19 +108,13 @@ impl Node {
             member.since = now;
             member.telling = Telling::InFull;
         });
-        out.events.push(Event::PeerLeft {
-            peer: row.peer,
-            generation: row.progress.generation,
-        });
+        out.events.push(Event::PeerLeft { peer: row.peer, generation: row.progress.generation });
         self.news.add(row.peer);
     }
 
     fn learn_new_run(&mut self, now: Instant, row: &Row, out: &mut Output) {
         let (peer, generation) = (row.peer, row.progress.generation);
-        let restarted = self
-            .ring
-            .member(peer)
-            .is_some_and(|member| member.replica.progress().generation < generation);
+        let restarted = self.ring.member(peer).is_some_and(|member| member.replica.progress().generation < generation);
         out.events.push(Event::NewPeer { peer, generation });
         if restarted {
             let heartbeat = row.heartbeat;
@@ -195,10 +183,7 @@ impl Node {
             return;
         }
         if once_a_minute(&mut self.last_renewal, now) {
-            let generation = self
-                .unix_ms(now)
-                .max(heard.generation + 1)
-                .max(mine.generation.saturating_add(1));
+            let generation = self.unix_ms(now).max(heard.generation + 1).max(mine.generation.saturating_add(1));
             self.ring.renew(generation);
             self.news.add_own(self.ring.me());
             out.log(
@@ -206,10 +191,7 @@ impl Node {
                 format!("heard of this node's own past or of a twin from {from}; took generation {generation}"),
             );
         } else if once_a_minute(&mut self.last_conflict, now) {
-            out.events.push(Event::AddressConflict {
-                addr: from,
-                generation: heard.generation,
-            });
+            out.events.push(Event::AddressConflict { addr: from, generation: heard.generation });
             let me = self.ring.me();
             out.log(Level::Warn, format!("another program seems to use the address {me} (told by {from}); give one of them another `advertise`"));
         }
@@ -244,37 +226,12 @@ pub(super) fn advance_member(
 /// The event that tells of a change in a peer's map.
 pub(super) fn event_of(peer: Peer, generation: u64, change: Change) -> Event {
     match change {
-        Change::Update {
-            key,
-            value,
-            version,
-            deadline,
-        } => Event::Update {
-            peer,
-            generation,
-            key,
-            value,
-            version,
-            deadline,
-        },
-        Change::Delete { key, version } => Event::Delete {
-            peer,
-            generation,
-            key,
-            version,
-        },
-        Change::Expire {
-            key,
-            value,
-            version,
-            deadline,
-        } => Event::Expire {
-            peer,
-            generation,
-            key,
-            value,
-            version,
-            deadline,
-        },
+        Change::Update { key, value, version, deadline } => {
+            Event::Update { peer, generation, key, value, version, deadline }
+        }
+        Change::Delete { key, version } => Event::Delete { peer, generation, key, version },
+        Change::Expire { key, value, version, deadline } => {
+            Event::Expire { peer, generation, key, value, version, deadline }
+        }
     }
 }

@@ -33,11 +33,7 @@ pub(super) struct WriteRate {
 
 impl WriteRate {
     pub(super) fn new(now: Instant) -> Self {
-        WriteRate {
-            recent: 0.0,
-            tokens: 0.0,
-            last: now,
-        }
+        WriteRate { recent: 0.0, tokens: 0.0, last: now }
     }
 
     /// In bytes per second.
@@ -125,8 +121,7 @@ impl Node {
         let Some(change) = self.ring.change_own(|own| own.delete(now, key)) else {
             return Ok(None);
         };
-        self.write_rate
-            .wrote(now, key.len() + WRITE_OVERHEAD, self.flow.permitted());
+        self.write_rate.wrote(now, key.len() + WRITE_OVERHEAD, self.flow.permitted());
         self.own_changed(now, change, out);
         Ok(Some(self.ring.own().progress().max))
     }
@@ -167,31 +162,16 @@ impl Node {
     pub(super) fn say_farewell(&mut self, now: Instant, out: &mut Output) {
         self.next_round = now + self.config.interval / 10;
         let mut partners = std::mem::take(&mut self.scratch.peers);
-        choose_alive(
-            self.ring.peers_in(PeerState::Alive),
-            self.config.fanout,
-            &mut self.dice,
-            &mut partners,
-        );
+        choose_alive(self.ring.peers_in(PeerState::Alive), self.config.fanout, &mut self.dice, &mut partners);
         let known = self.ring.peers_in(PeerState::Known);
         partners.extend(known.iter().take(self.config.fanout.saturating_sub(partners.len())));
         let mut set = std::mem::take(&mut self.scratch.small);
-        set.prepare_news(
-            [self.ring.own_row()].into_iter(),
-            self.generation(),
-            self.message_room(),
-        );
+        set.prepare_news([self.ring.own_row()].into_iter(), self.generation(), self.message_room());
         let records = set.digests().first().map_or(&[][..], PreparedDigest::records);
         for peer in &partners {
             let path = self.path_to(now, peer.addr());
             let id = self.new_digest_id();
-            let message = Message::Digest(Digest {
-                id,
-                window: None,
-                rates: self.rates(),
-                records,
-                padding: 0,
-            });
+            let message = Message::Digest(Digest { id, window: None, rates: self.rates(), records, padding: 0 });
             self.send(&path, &message, out);
         }
         if partners.is_empty() {
@@ -217,10 +197,7 @@ impl Node {
         if peer == self.ring.me() {
             return Some(self.ring.own().map());
         }
-        let member = self
-            .ring
-            .member(peer)
-            .filter(|member| member.state != PeerState::Forgotten)?;
+        let member = self.ring.member(peer).filter(|member| member.state != PeerState::Forgotten)?;
         Some(member.replica.map())
     }
 
@@ -234,9 +211,7 @@ impl Node {
             return None;
         }
         let detector = member.map(|member| &member.detector);
-        let last_advance = detector
-            .and_then(|detector| detector.last_advance())
-            .map(|last| now - last);
+        let last_advance = detector.and_then(|detector| detector.last_advance()).map(|last| now - last);
         Some(PeerInfo {
             peer,
             generation: row.progress.generation,
@@ -252,10 +227,7 @@ impl Node {
 
     /// All peers, this node not included, in the order of their addresses.
     pub fn peers(&self) -> impl Iterator<Item = (Peer, PeerState)> + '_ {
-        let members = self
-            .ring
-            .members()
-            .filter(|(_, member)| member.state != PeerState::Forgotten);
+        let members = self.ring.members().filter(|(_, member)| member.state != PeerState::Forgotten);
         members.map(|(peer, member)| (peer, member.state))
     }
 
@@ -274,25 +246,16 @@ impl Node {
         }
         let limits = &self.config.limits;
         if key.len() > limits.key_bytes {
-            return Err(Error::KeyTooLong {
-                len: key.len(),
-                limit: limits.key_bytes,
-            });
+            return Err(Error::KeyTooLong { len: key.len(), limit: limits.key_bytes });
         }
         let len = value.as_bytes().len();
         if len > limits.value_bytes {
-            return Err(Error::ValueTooLarge {
-                len,
-                limit: limits.value_bytes,
-            });
+            return Err(Error::ValueTooLarge { len, limit: limits.value_bytes });
         }
         let (keys, bytes) = self.ring.own().map().size_with(key, len);
         if keys > limits.keys || bytes > limits.map_bytes {
             let map = self.ring.own().map();
-            return Err(Error::MapFull {
-                keys: map.len(),
-                bytes: map.bytes(),
-            });
+            return Err(Error::MapFull { keys: map.len(), bytes: map.bytes() });
         }
         Ok(())
     }

@@ -114,10 +114,7 @@ impl Node {
         if let Some(reason) = me.unreachable_because() {
             let problem =
                 format!("nobody can reach this node as {me}: {reason}; set `advertise` to an address of its own");
-            return Err(Error::Config {
-                setting: "advertise",
-                problem,
-            });
+            return Err(Error::Config { setting: "advertise", problem });
         }
         let mut dice = Rng::with_seed(seed);
         let generation = unix_ms.max(1);
@@ -157,8 +154,7 @@ impl Node {
         let initial = std::mem::take(&mut node.config.initial);
         for (key, value) in &initial {
             node.check_entry(key, value)?;
-            node.ring
-                .change_own(|own| own.set(&key.as_str().into(), value.clone(), None));
+            node.ring.change_own(|own| own.set(&key.as_str().into(), value.clone(), None));
         }
         node.config.initial = initial;
         Ok(node)
@@ -188,11 +184,7 @@ impl Node {
     pub fn stats(&self) -> Stats {
         let mut stats = self.stats.clone();
         stats.rounds = self.ring.own_row().heartbeat;
-        stats.peers = self
-            .ring
-            .members()
-            .filter(|(_, member)| member.state != PeerState::Forgotten)
-            .count();
+        stats.peers = self.ring.members().filter(|(_, member)| member.state != PeerState::Forgotten).count();
         stats.alive = self.ring.peers_in(PeerState::Alive).len();
         stats.own_keys = self.ring.own().map().len();
         stats
@@ -206,18 +198,11 @@ impl Node {
     /// When [`Node::gossip`] has something to do.
     pub fn next_gossip(&self) -> Instant {
         if self.left {
-            return if self.farewell_heard() {
-                Instant::MAX
-            } else {
-                self.next_round
-            };
+            return if self.farewell_heard() { Instant::MAX } else { self.next_round };
         }
         let wave = self.news.next_wave().filter(|_| self.config.early_news);
         let retry = self.catch_up.next_deadline();
-        [wave, retry, self.next_join]
-            .into_iter()
-            .flatten()
-            .fold(self.next_round, Instant::min)
+        [wave, retry, self.next_join].into_iter().flatten().fold(self.next_round, Instant::min)
     }
 
     /// When [`Node::detect`] has something to do.

@@ -37,9 +37,7 @@ impl Output {
 
     /// The datagrams to send, each with its destination.
     pub fn datagrams(&self) -> impl Iterator<Item = (SocketAddr, &[u8])> {
-        self.datagrams
-            .iter()
-            .map(|(to, range)| (*to, &self.bytes[range.clone()]))
+        self.datagrams.iter().map(|(to, range)| (*to, &self.bytes[range.clone()]))
     }
 
     /// Empties it and keeps the buffers.

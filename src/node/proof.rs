@@ -28,9 +28,7 @@ pub(super) struct Proof {
 
 impl Proof {
     pub(super) fn new(dice: &mut Rng) -> Self {
-        Proof {
-            secret: (dice.u64(..), dice.u64(..)),
-        }
+        Proof { secret: (dice.u64(..), dice.u64(..)) }
     }
 
     /// The token for whoever receives at this address.
@@ -40,10 +38,7 @@ impl Proof {
 
     pub(super) fn is_proved(&self, now: Instant, addr: SocketAddr, echo: u64) -> bool {
         let epoch = epoch(now);
-        echo == self.token_of(epoch, addr)
-            || epoch
-                .checked_sub(1)
-                .is_some_and(|past| echo == self.token_of(past, addr))
+        echo == self.token_of(epoch, addr) || epoch.checked_sub(1).is_some_and(|past| echo == self.token_of(past, addr))
     }
 
     fn token_of(&self, epoch: u64, addr: SocketAddr) -> u64 {
@@ -84,21 +79,28 @@ impl Node {
     /// The way back to where a datagram of `len` bytes came from.
     pub(super) fn path_back(&mut self, now: Instant, from: SocketAddr, header: &Header<'_>, len: usize) -> Path {
         let proved = header.echo.is_some_and(|echo| self.proof.is_proved(now, from, echo));
+        self.keep_token(from, header);
         let mut echo = header.token;
-        if let Some(member) = self.ring.member_mut(header.sender) {
-            if Peer::from(from) == header.sender {
-                member.token = header.token.or(member.token);
-                if proved {
-                    member.proved_until = now + PROOF_LASTS;
-                }
-                echo = member.token;
+        if let Some(member) = self.ring.member_mut(header.sender).filter(|_| Peer::from(from) == header.sender) {
+            if proved {
+                member.proved_until = now + PROOF_LASTS;
             }
+            echo = member.token;
         }
         Path {
             to: from,
             echo,
             token: (!proved).then(|| self.proof.token(now, from)),
             allowance: if proved { usize::MAX } else { len.saturating_mul(3) },
+        }
+    }
+
+    /// Keeps the token that a peer gave, if it came from where the peer is reached.
+    pub(super) fn keep_token(&mut self, from: SocketAddr, header: &Header<'_>) {
+        if header.token.is_some() && Peer::from(from) == header.sender {
+            if let Some(member) = self.ring.member_mut(header.sender) {
+                member.token = header.token;
+            }
         }
     }
 

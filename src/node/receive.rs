@@ -49,17 +49,8 @@ impl Node {
         }
         if header.sender == self.ring.me() {
             // This node's own, by way of an alias among its seeds, or its twin's: then the generation tells.
-            let progress = Progress {
-                generation: header.generation,
-                max: 0,
-                floor: 0,
-            };
-            let row = Row {
-                peer: header.sender,
-                heartbeat: 0,
-                progress,
-                mark: Mark::None,
-            };
+            let progress = Progress { generation: header.generation, max: 0, floor: 0 };
+            let row = Row { peer: header.sender, heartbeat: 0, progress, mark: Mark::None };
             self.learn(now, &row, from, out);
             return Err(Refusal::OwnMessage);
         }
@@ -67,18 +58,17 @@ impl Node {
             return Err(Refusal::BadAddress);
         }
         let path = self.path_back(now, from, &header, datagram.len());
-        let sender = Sender {
-            from,
-            generation: header.generation,
-            path,
-        };
-        match message {
+        let sender = Sender { from, generation: header.generation, path };
+        let handled = match message {
             Message::Digest(digest) => self.answer_digest(now, &sender, &digest, out),
             Message::CompactDigest(digest) => self.answer_compact_digest(now, &sender, &digest, out),
             Message::Answer(answer) => self.handle_answer(now, &sender, &answer, out),
             Message::Delta(delta) => self.handle_delta(now, &sender, &delta, out),
             Message::Want(want) => self.handle_want(now, &sender, &want, out),
-        }
+        };
+        // Once more, for a sender who was not known before its own message was read.
+        self.keep_token(from, &header);
+        handled
     }
 
     /// While this node leaves, answers to its last words are all that matters.
@@ -104,17 +94,9 @@ impl Node {
         if !once_a_minute(&mut self.last_foreign, now) {
             return;
         }
-        out.events.push(Event::WrongCluster {
-            addr: from,
-            cluster: cluster.to_owned(),
-        });
+        out.events.push(Event::WrongCluster { addr: from, cluster: cluster.to_owned() });
         if matches!(message, Message::Digest(_) | Message::CompactDigest(_)) {
-            let path = Path {
-                to: from,
-                echo: None,
-                token: None,
-                allowance: len.saturating_mul(3),
-            };
+            let path = Path { to: from, echo: None, token: None, allowance: len.saturating_mul(3) };
             if self.header(&path).bytes() + 32 <= path.allowance {
                 self.send(&path, &Message::Answer(Answer::nothing()), out);
             }
@@ -125,18 +107,8 @@ impl Node {
     pub(super) fn refuse(&mut self, now: Instant, reason: Refusal, from: SocketAddr, out: &mut Output) {
         let count = self.stats.refused.count(reason);
         if self.log_limit.allows(now, reason) {
-            let level = if reason == Refusal::Unproved {
-                Level::Debug
-            } else {
-                Level::Warn
-            };
-            out.log(
-                level,
-                format!(
-                    "refused something from {from}: {} ({count} since the start)",
-                    reason.as_str()
-                ),
-            );
+            let level = if reason == Refusal::Unproved { Level::Debug } else { Level::Warn };
+            out.log(level, format!("refused something from {from}: {} ({count} since the start)", reason.as_str()));
         }
     }
 }

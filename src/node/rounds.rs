@@ -96,11 +96,7 @@ impl Node {
         let mut partners = std::mem::take(&mut self.scratch.partners);
         let mut failed = std::mem::take(&mut self.scratch.peers);
         failed.clear();
-        let told = |peer: &&Peer| {
-            self.ring
-                .member(**peer)
-                .is_some_and(|m| m.telling != crate::state::Telling::Nobody)
-        };
+        let told = |peer: &&Peer| self.ring.member(**peer).is_some_and(|m| m.telling != crate::state::Telling::Nobody);
         failed.extend(self.ring.peers_in(PeerState::Failed).iter().filter(told));
         let candidates = Candidates {
             alive: self.ring.peers_in(PeerState::Alive),
@@ -118,9 +114,7 @@ impl Node {
         let room = self.message_room().saturating_sub(DIGEST_BYTES);
         let tick = u64::try_from(self.config.interval.as_millis()).unwrap_or(u64::MAX);
         let set = if compact {
-            self.scratch
-                .compact
-                .prepare_compact(&self.ring, (start, start), tick, room, limit);
+            self.scratch.compact.prepare_compact(&self.ring, (start, start), tick, room, limit);
             &self.scratch.compact
         } else {
             self.scratch.full.prepare_full(&self.ring, start, start, room, limit);
@@ -141,11 +135,7 @@ impl Node {
         let rounds = if whole {
             1.0
         } else {
-            let set = if compact {
-                &self.scratch.compact
-            } else {
-                &self.scratch.full
-            };
+            let set = if compact { &self.scratch.compact } else { &self.scratch.full };
             let covered: usize = set.digests().iter().map(PreparedDigest::peers).sum();
             (self.ring.len() + 1) as f64 / covered.max(1) as f64
         };
@@ -172,20 +162,12 @@ impl Node {
     /// Sends the round's windows to a live partner.
     fn send_digests(&mut self, now: Instant, to: SocketAddr, compact: bool, out: &mut Output) {
         let path = self.path_to(now, to);
-        let set = std::mem::take(if compact {
-            &mut self.scratch.compact
-        } else {
-            &mut self.scratch.full
-        });
+        let set = std::mem::take(if compact { &mut self.scratch.compact } else { &mut self.scratch.full });
         for digest in set.digests() {
             let sent = self.send_digest(&path, digest, compact, 0, out);
             self.budget = self.budget.saturating_sub(sent);
         }
-        *(if compact {
-            &mut self.scratch.compact
-        } else {
-            &mut self.scratch.full
-        }) = set;
+        *(if compact { &mut self.scratch.compact } else { &mut self.scratch.full }) = set;
     }
 
     /// Sends a first digest, padded, to somebody who may not know this node, or may know it under another roster.
@@ -199,11 +181,8 @@ impl Node {
         let mut set = std::mem::take(&mut self.scratch.small);
         set.prepare_full(&self.ring, start, start, room, 1);
         for digest in set.digests() {
-            let padding = if path.echo.is_none() {
-                FIRST_DIGEST_BYTES.saturating_sub(digest.bytes() + DIGEST_BYTES)
-            } else {
-                0
-            };
+            let padding =
+                if path.echo.is_none() { FIRST_DIGEST_BYTES.saturating_sub(digest.bytes() + DIGEST_BYTES) } else { 0 };
             self.send_digest(&path, digest, false, padding.min(room - digest.bytes().min(room)), out);
         }
         self.scratch.small = set;
@@ -218,9 +197,7 @@ impl Node {
             if digest.bytes() + DIGEST_BYTES + self.header(&path).bytes() > path.allowance {
                 break;
             }
-            path.allowance = path
-                .allowance
-                .saturating_sub(self.send_digest(&path, digest, false, 0, out));
+            path.allowance = path.allowance.saturating_sub(self.send_digest(&path, digest, false, 0, out));
         }
         self.scratch.small = set;
     }
@@ -236,20 +213,9 @@ impl Node {
         let id = self.new_digest_id();
         let rates = self.rates();
         let message = if compact {
-            Message::CompactDigest(CompactDigest {
-                id,
-                rates,
-                columns: digest.columns(),
-                maxima: digest.maxima(),
-            })
+            Message::CompactDigest(CompactDigest { id, rates, columns: digest.columns(), maxima: digest.maxima() })
         } else {
-            Message::Digest(Digest {
-                id,
-                window: Some(digest.window()),
-                rates,
-                records: digest.records(),
-                padding,
-            })
+            Message::Digest(Digest { id, window: Some(digest.window()), rates, records: digest.records(), padding })
         };
         self.send(path, &message, out)
     }
@@ -263,20 +229,12 @@ impl Node {
     }
 
     pub(super) fn rates(&self) -> Rates {
-        Rates {
-            wanted: self.write_rate.get() as u64,
-            permitted: self.flow.permitted() as u64,
-        }
+        Rates { wanted: self.write_rate.get() as u64, permitted: self.flow.permitted() as u64 }
     }
 
     /// What a datagram has room for beside its envelope and header.
     pub(super) fn message_room(&self) -> usize {
-        let path = Path {
-            to: self.ring.me().addr(),
-            echo: Some(0),
-            token: Some(0),
-            allowance: 0,
-        };
+        let path = Path { to: self.ring.me().addr(), echo: Some(0), token: Some(0), allowance: 0 };
         self.config.max_datagram.saturating_sub(self.header(&path).bytes())
     }
 
@@ -321,12 +279,7 @@ impl Node {
         }
         let room = self.message_room().saturating_sub(DIGEST_BYTES);
         let mut partners = std::mem::take(&mut self.scratch.peers);
-        choose_alive(
-            self.ring.peers_in(PeerState::Alive),
-            self.config.fanout,
-            &mut self.dice,
-            &mut partners,
-        );
+        choose_alive(self.ring.peers_in(PeerState::Alive), self.config.fanout, &mut self.dice, &mut partners);
         // A newcomer has seen nobody alive yet, but somebody to tell it knows already.
         let missing = self.config.fanout - partners.len();
         partners.extend(self.ring.peers_in(PeerState::Known).iter().rev().take(missing));
@@ -339,12 +292,7 @@ impl Node {
         if partners.is_empty() || taken == 0 || cost > self.budget {
             self.news.postpone(now);
         } else if let Some(digest) = set.digests().first() {
-            self.news.told(
-                now,
-                self.last_digest_id.wrapping_add(1).max(1),
-                partners.len() as u32,
-                owners,
-            );
+            self.news.told(now, self.last_digest_id.wrapping_add(1).max(1), partners.len() as u32, owners);
             for peer in &partners {
                 let path = self.path_to(now, peer.addr());
                 let id = self.new_digest_id();

@@ -54,12 +54,7 @@ impl CatchUp {
     /// With at most `limit` datagrams in flight.
     pub fn new(limit: usize) -> Self {
         let limit = u8::try_from(limit).unwrap_or(u8::MAX);
-        CatchUp {
-            sessions: Vec::new(),
-            last_id: 0,
-            limit,
-            round_trip: None,
-        }
+        CatchUp { sessions: Vec::new(), last_id: 0, limit, round_trip: None }
     }
 
     /// Whether something of this owner is under way.

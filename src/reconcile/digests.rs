@@ -30,10 +30,7 @@ impl PreparedDigest {
 
     /// The window; the whole ring if it begins where it ends.
     pub fn window(&self) -> (Peer, Peer) {
-        (
-            self.window.0.unwrap_or(Peer::LOWEST),
-            self.window.1.unwrap_or(Peer::LOWEST),
-        )
+        (self.window.0.unwrap_or(Peer::LOWEST), self.window.1.unwrap_or(Peer::LOWEST))
     }
 
     /// The member records of a full digest.
@@ -93,9 +90,7 @@ impl DigestSet {
         for (row, _) in ring.rows(from, to, Telling::InFull) {
             row_bytes.clear();
             put_row(&mut row_bytes, &row, base);
-            let fits = self
-                .current()
-                .is_some_and(|digest| digest.records.len() + row_bytes.len() <= room);
+            let fits = self.current().is_some_and(|digest| digest.records.len() + row_bytes.len() <= room);
             if !fits && !self.next(row.peer, from, to, limit) {
                 return;
             }
@@ -111,15 +106,11 @@ impl DigestSet {
     pub fn prepare_compact(&mut self, ring: &Ring, (from, to): (Peer, Peer), tick: u64, room: usize, limit: usize) {
         self.used = 0;
         let own = ring.own_row();
-        let base = own
-            .progress
-            .generation
-            .saturating_add(own.heartbeat.saturating_mul(tick));
+        let base = own.progress.generation.saturating_add(own.heartbeat.saturating_mul(tick));
         for (row, hash) in ring.rows(from, to, Telling::Roster) {
             // 9 bytes each are the most that the two integers can take.
-            let fits = self
-                .current()
-                .is_some_and(|digest| digest.peers < COMPACT_WINDOW_PEERS && digest.bytes() + 18 <= room);
+            let fits =
+                self.current().is_some_and(|digest| digest.peers < COMPACT_WINDOW_PEERS && digest.bytes() + 18 <= room);
             if !fits && !self.next(row.peer, from, to, limit) {
                 return;
             }
@@ -127,9 +118,7 @@ impl DigestSet {
                 digest.base = base;
                 digest.tick = tick;
                 digest.roster = digest.roster.wrapping_add(hash);
-                digest
-                    .heartbeats
-                    .put_int(heartbeat_difference(&digest.columns(), row.progress, row.heartbeat));
+                digest.heartbeats.put_int(heartbeat_difference(&digest.columns(), row.progress, row.heartbeat));
                 digest.maxima.put_uint(row.progress.max);
                 digest.peers += 1;
             }
@@ -184,9 +173,7 @@ impl DigestSet {
 
 /// How a heartbeat is told in a column.
 pub(crate) fn heartbeat_difference(columns: &Columns<'_>, progress: Progress, heartbeat: u64) -> i64 {
-    heartbeat
-        .wrapping_sub(columns.expected(progress.generation))
-        .cast_signed()
+    heartbeat.wrapping_sub(columns.expected(progress.generation)).cast_signed()
 }
 
 /// The heartbeat that a column tells; the inverse of [`heartbeat_difference`].
@@ -259,27 +246,17 @@ mod tests {
         for port in 2..=100 {
             // Started `port` hours earlier, one beat a second since.
             let earlier = u64::from(port) * 3_600_000;
-            ring.insert(
-                Instant::ZERO,
-                peer(port),
-                100 + earlier / 1000,
-                5_000_000u64.saturating_sub(earlier).max(1),
-            );
+            ring.insert(Instant::ZERO, peer(port), 100 + earlier / 1000, 5_000_000u64.saturating_sub(earlier).max(1));
         }
         let mut set = DigestSet::default();
         let whole = (Peer::LOWEST, Peer::LOWEST);
         set.prepare_compact(&ring, whole, 1000, 1300, usize::MAX);
-        let honest = ring
-            .rows(whole.0, whole.1, Telling::Roster)
-            .filter(|(row, _)| row.progress.generation > 1)
-            .count();
+        let honest =
+            ring.rows(whole.0, whole.1, Telling::Roster).filter(|(row, _)| row.progress.generation > 1).count();
         assert!(set.digests()[0].heartbeats.len() <= honest + 9 * (100 - honest));
         let columns = set.digests()[0].columns();
         for ((row, _), difference) in ring.rows(whole.0, whole.1, Telling::Roster).zip(columns.heartbeats()) {
-            assert_eq!(
-                heartbeat_told(&columns, row.progress.generation, difference.unwrap()),
-                row.heartbeat
-            );
+            assert_eq!(heartbeat_told(&columns, row.progress.generation, difference.unwrap()), row.heartbeat);
         }
     }
 }

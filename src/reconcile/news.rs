@@ -43,12 +43,7 @@ pub struct News {
 impl News {
     /// Nothing to tell yet.
     pub fn new(interval: Duration) -> Self {
-        News {
-            owners: BTreeMap::new(),
-            waves: VecDeque::new(),
-            spacing: interval / 10,
-            last_wave: None,
-        }
+        News { owners: BTreeMap::new(), waves: VecDeque::new(), spacing: interval / 10, last_wave: None }
     }
 
     /// There is news of this owner.
@@ -76,11 +71,7 @@ impl News {
 
     /// The owners of whom there is news, those first who were told least often.
     pub fn owners(&self) -> Vec<Peer> {
-        let mut owners: Vec<(u8, Peer)> = self
-            .owners
-            .iter()
-            .map(|(owner, spread)| (spread.waves, *owner))
-            .collect();
+        let mut owners: Vec<(u8, Peer)> = self.owners.iter().map(|(owner, spread)| (spread.waves, *owner)).collect();
         owners.sort_unstable();
         owners.into_iter().map(|(_, owner)| owner).collect()
     }
@@ -99,11 +90,7 @@ impl News {
         if self.waves.len() == REMEMBERED_WAVES {
             self.waves.pop_front();
         }
-        self.waves.push_back(Wave {
-            first_id,
-            partners,
-            owners,
-        });
+        self.waves.push_back(Wave { first_id, partners, owners });
     }
 
     /// No wave can go out now: the next try is one spacing away.
@@ -113,11 +100,7 @@ impl News {
 
     /// An answer to a digest of a wave came; `wanted` says whether the partner lacked something of an owner.
     pub fn answered(&mut self, id: u32, wanted: impl Fn(Peer) -> bool) {
-        let Some(wave) = self
-            .waves
-            .iter()
-            .find(|wave| id.wrapping_sub(wave.first_id) < wave.partners)
-        else {
+        let Some(wave) = self.waves.iter().find(|wave| id.wrapping_sub(wave.first_id) < wave.partners) else {
             return;
         };
         for owner in &wave.owners {

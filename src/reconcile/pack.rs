@@ -42,11 +42,7 @@ pub fn pack_owner(
         (own.progress(), own.map(), own.progress().max)
     } else {
         match ring.member(want.owner) {
-            Some(member) => (
-                member.replica.progress(),
-                member.replica.map(),
-                member.replica.last_servable(),
-            ),
+            Some(member) => (member.replica.progress(), member.replica.map(), member.replica.last_servable()),
             None => return Packed::All,
         }
     };
@@ -66,11 +62,7 @@ fn pack(
 ) -> Packed {
     let Some(space) = room.bytes.checked_sub(out.len() + DELTA_HEAD_BYTES) else {
         let servable = Progress { max: last, ..progress };
-        return if servable.answer_from(&want.progress).is_some() {
-            Packed::Cut
-        } else {
-            Packed::All
-        };
+        return if servable.answer_from(&want.progress).is_some() { Packed::Cut } else { Packed::All };
     };
     entries.clear();
     let mut previous = None;
@@ -137,10 +129,7 @@ fn put_one_piece(
         return None;
     };
     let total = value.as_bytes().len();
-    let offset = usize::try_from(offset)
-        .ok()
-        .filter(|offset| *offset < total)
-        .unwrap_or(0);
+    let offset = usize::try_from(offset).ok().filter(|offset| *offset < total).unwrap_or(0);
     let room = space.checked_sub(entries.len() + ENTRY_HEAD_BYTES + key.len())?;
     let end = total.min(offset + room);
     if end < total && end - offset < MIN_PIECE_BYTES.min(room.max(1)) || room < MIN_PIECE_BYTES && !entries.is_empty() {

@@ -141,10 +141,7 @@ impl Map {
             Some((key, entry)) => (1, entry.bytes(key)),
             None => (0, 0),
         };
-        (
-            self.entries.len() + 1 - old_keys,
-            self.bytes - old_bytes + key.len() + value_bytes + Map::ENTRY_OVERHEAD,
-        )
+        (self.entries.len() + 1 - old_keys, self.bytes - old_bytes + key.len() + value_bytes + Map::ENTRY_OVERHEAD)
     }
 
     /// Puts an entry in place of what stood under the key, which is returned.
@@ -172,13 +169,7 @@ impl Map {
         }
         let key = key.clone();
         let old = self.remove(&key)?;
-        self.insert(
-            &key,
-            Entry {
-                content: Content::Expired,
-                ..old.clone()
-            },
-        );
+        self.insert(&key, Entry { content: Content::Expired, ..old.clone() });
         Some((key, old))
     }
 
@@ -200,14 +191,7 @@ impl Map {
         *self = Map::default();
         for (key, entry) in values {
             if matches!(entry.content, Content::Value(_)) {
-                self.insert(
-                    &key,
-                    Entry {
-                        version: 0,
-                        stale: true,
-                        ..entry
-                    },
-                );
+                self.insert(&key, Entry { version: 0, stale: true, ..entry });
             }
         }
     }
@@ -217,12 +201,7 @@ impl Map {
         if self.stale == 0 {
             return;
         }
-        let keys: Vec<Key> = self
-            .entries
-            .iter()
-            .filter(|(_, entry)| entry.stale)
-            .map(|(key, _)| key.clone())
-            .collect();
+        let keys: Vec<Key> = self.entries.iter().filter(|(_, entry)| entry.stale).map(|(key, _)| key.clone()).collect();
         for key in keys {
             if let Some(entry) = self.remove(&key) {
                 gone(&key, &entry);

@@ -68,22 +68,12 @@ impl OwnMap {
     /// An empty map of the given run. Its start counts as a version, so that the others can tell an empty map from one
     /// of which they hold nothing yet.
     pub fn new(generation: u64) -> Self {
-        OwnMap {
-            generation,
-            version: 1,
-            floor: 0,
-            map: Map::default(),
-            tombstones: VecDeque::new(),
-        }
+        OwnMap { generation, version: 1, floor: 0, map: Map::default(), tombstones: VecDeque::new() }
     }
 
     /// How far it is, which is by definition as far as anyone can be.
     pub fn progress(&self) -> Progress {
-        Progress {
-            generation: self.generation,
-            max: self.version,
-            floor: self.floor,
-        }
+        Progress { generation: self.generation, max: self.version, floor: self.floor }
     }
 
     /// The entries.
@@ -100,23 +90,13 @@ impl OwnMap {
 
     /// Sets a key. `None` if it has this value already and neither the old nor the new one has a deadline.
     pub fn set(&mut self, key: &Key, value: Value, deadline: Option<Instant>) -> Option<Change> {
-        if let Some(Entry {
-            content: Content::Value(old),
-            deadline: old_deadline,
-            ..
-        }) = self.map.get(key)
-        {
+        if let Some(Entry { content: Content::Value(old), deadline: old_deadline, .. }) = self.map.get(key) {
             if *old == value && *old_deadline == deadline {
                 return None;
             }
         }
         let version = self.write(key, Content::Value(value.clone()), deadline);
-        Some(Change::Update {
-            key: key.clone(),
-            value,
-            version,
-            deadline,
-        })
+        Some(Change::Update { key: key.clone(), value, version, deadline })
     }
 
     /// Deletes a key. `None` if there is no such key.
@@ -136,12 +116,7 @@ impl OwnMap {
         let (key, old) = self.map.expire_next(now)?;
         self.bury(now, &key, Content::Expired);
         match old.content {
-            Content::Value(value) => Some(Change::Expire {
-                key,
-                value,
-                version: old.version,
-                deadline: old.deadline,
-            }),
+            Content::Value(value) => Some(Change::Expire { key, value, version: old.version, deadline: old.deadline }),
             Content::Deleted | Content::Expired => None,
         }
     }
@@ -171,11 +146,7 @@ impl OwnMap {
         // A key that is deleted and set in turn leaves outdated records here: keep at most a few for each real one.
         if self.tombstones.len() > 2 * self.map.len() + 16 {
             let map = &self.map;
-            let real = |version: u64| {
-                map.after(version - 1)
-                    .next()
-                    .is_some_and(|(_, entry)| entry.version == version)
-            };
+            let real = |version: u64| map.after(version - 1).next().is_some_and(|(_, entry)| entry.version == version);
             self.tombstones.retain(|(_, version)| real(*version));
         }
         version
@@ -184,15 +155,7 @@ impl OwnMap {
     fn write(&mut self, key: &Key, content: Content, deadline: Option<Instant>) -> u64 {
         // One write every nanosecond would take 584 years to get there.
         self.version = self.version.saturating_add(1);
-        self.map.insert(
-            key,
-            Entry {
-                version: self.version,
-                content,
-                deadline,
-                stale: false,
-            },
-        );
+        self.map.insert(key, Entry { version: self.version, content, deadline, stale: false });
         self.version
     }
 }

@@ -112,27 +112,14 @@ impl Progress {
         let max = last.max(map.horizon);
         // Whoever has reached the asker's floor may adopt it, and its answer is only taken if it says so (rule 3).
         let same_run = asker.generation == self.generation;
-        let floor = if same_run && last >= asker.floor {
-            self.floor.max(asker.floor)
-        } else {
-            self.floor
-        };
-        let mut delta = Delta {
-            generation: self.generation,
-            from,
-            to: from,
-            floor,
-            max,
-        };
+        let floor = if same_run && last >= asker.floor { self.floor.max(asker.floor) } else { self.floor };
+        let mut delta = Delta { generation: self.generation, from, to: from, floor, max };
         for (key, entry) in map.after(from) {
             if entry.version > last {
                 break;
             }
             if !put(key, entry) {
-                return Some(Offer {
-                    delta,
-                    cut: Some((key, entry)),
-                });
+                return Some(Offer { delta, cut: Some((key, entry)) });
             }
             delta.to = entry.version;
         }
@@ -157,11 +144,7 @@ mod tests {
     use super::*;
 
     fn at(max: u64, floor: u64) -> Progress {
-        Progress {
-            generation: 1,
-            max,
-            floor,
-        }
+        Progress { generation: 1, max, floor }
     }
 
     #[test]
@@ -169,25 +152,13 @@ mod tests {
         assert_eq!(at(10, 0).answer_from(&at(4, 0)), Some(4));
         assert_eq!(at(10, 0).answer_from(&at(10, 0)), None);
         assert_eq!(at(10, 0).answer_from(&at(11, 0)), None);
-        assert_eq!(
-            at(10, 0).answer_from(&Progress::default()),
-            Some(0),
-            "a new peer is asked for from version 0"
-        );
+        assert_eq!(at(10, 0).answer_from(&Progress::default()), Some(0), "a new peer is asked for from version 0");
     }
 
     #[test]
     fn generations_come_before_versions() {
-        let old = Progress {
-            generation: 1,
-            max: 99,
-            floor: 50,
-        };
-        let new = Progress {
-            generation: 2,
-            max: 3,
-            floor: 0,
-        };
+        let old = Progress { generation: 1, max: 99, floor: 50 };
+        let new = Progress { generation: 2, max: 3, floor: 0 };
         assert_eq!(new.answer_from(&old), Some(0));
         assert_eq!(old.answer_from(&new), None);
     }
@@ -196,16 +167,8 @@ mod tests {
     fn whole_map_only_below_the_floor_in_both() {
         assert_eq!(at(60, 50).answer_from(&at(40, 0)), Some(0));
         assert_eq!(at(60, 50).answer_from(&at(50, 0)), Some(50));
-        assert_eq!(
-            at(60, 50).answer_from(&at(7, 50)),
-            Some(7),
-            "has adopted the floor: goes on"
-        );
-        assert_eq!(
-            at(60, 50).answer_from(&at(0, 40)),
-            Some(0),
-            "in transfer to an older floor: starts again"
-        );
+        assert_eq!(at(60, 50).answer_from(&at(7, 50)), Some(7), "has adopted the floor: goes on");
+        assert_eq!(at(60, 50).answer_from(&at(0, 40)), Some(0), "in transfer to an older floor: starts again");
     }
 
     #[test]

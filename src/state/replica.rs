@@ -61,9 +61,7 @@ impl Replica {
 
     /// The highest version that can be served to others.
     pub fn last_servable(&self) -> u64 {
-        self.refused.map_or(self.progress.max, |refused| {
-            self.progress.max.min(refused.saturating_sub(1))
-        })
+        self.refused.map_or(self.progress.max, |refused| self.progress.max.min(refused.saturating_sub(1)))
     }
 
     /// The value of which some pieces have come.
@@ -79,11 +77,7 @@ impl Replica {
             return;
         }
         self.map.make_stale_of_old_generation();
-        self.progress = Progress {
-            generation,
-            max: 0,
-            floor: 0,
-        };
+        self.progress = Progress { generation, max: 0, floor: 0 };
         self.refused = None;
         self.unfinished = None;
     }
@@ -146,31 +140,19 @@ impl Replica {
         if total > limits.value_bytes || entry.key.len() > limits.key_bytes {
             // Noted as passed at once: fetching all of it to refuse it then would be a waste.
             entry.content = Content::Value(Value::from_bytes(Vec::new()));
-            let reason = if total > limits.value_bytes {
-                Refusal::ValueTooLarge
-            } else {
-                Refusal::KeyTooLong
-            };
+            let reason = if total > limits.value_bytes { Refusal::ValueTooLarge } else { Refusal::KeyTooLong };
             self.progress.max = version;
             self.refuse(&entry, reason, &mut changed, &mut refused);
             self.settle(delta, &mut changed);
             return Applied::Forward;
         }
         let deadline = entry.life.map(|life| now + life);
-        let known = self
-            .unfinished
-            .as_ref()
-            .is_some_and(|u| u.version == version && u.total == total);
+        let known = self.unfinished.as_ref().is_some_and(|u| u.version == version && u.total == total);
         if !known {
             if offset != 0 {
                 return Applied::Gap;
             }
-            self.unfinished = Some(Box::new(Unfinished {
-                version,
-                total,
-                bytes: Vec::new(),
-                deadline,
-            }));
+            self.unfinished = Some(Box::new(Unfinished { version, total, bytes: Vec::new(), deadline }));
         }
         let Some(unfinished) = self.unfinished.as_mut() else {
             return Applied::Gap;
@@ -217,12 +199,7 @@ impl Replica {
     pub fn expire_next(&mut self, now: Instant) -> Option<Change> {
         let (key, old) = self.map.expire_next(now)?;
         match old.content {
-            Content::Value(value) => Some(Change::Expire {
-                key,
-                value,
-                version: old.version,
-                deadline: old.deadline,
-            }),
+            Content::Value(value) => Some(Change::Expire { key, value, version: old.version, deadline: old.deadline }),
             Content::Deleted | Content::Expired => None,
         }
     }
@@ -268,11 +245,7 @@ impl Replica {
     /// What follows from having moved forward: the sender's floor is adopted, a transfer that is complete ends.
     fn settle(&mut self, delta: &Delta, changed: &mut impl FnMut(Change)) {
         self.adopt_floor(delta.generation, delta.floor);
-        if self
-            .unfinished
-            .as_ref()
-            .is_some_and(|unfinished| unfinished.version <= self.progress.max)
-        {
+        if self.unfinished.as_ref().is_some_and(|unfinished| unfinished.version <= self.progress.max) {
             self.unfinished = None;
         }
         self.map.horizon = self.map.horizon.max(delta.max);
@@ -285,10 +258,7 @@ impl Replica {
         let version = self.progress.max;
         self.map.drop_stale(|key, entry| {
             if matches!(entry.content, Content::Value(_)) {
-                changed(Change::Delete {
-                    key: key.clone(),
-                    version,
-                });
+                changed(Change::Delete { key: key.clone(), version });
             }
         });
     }
@@ -319,12 +289,7 @@ impl Replica {
             self.refuse(&entry, reason, changed, refused);
             return;
         }
-        let DeltaEntry {
-            key,
-            version,
-            mut content,
-            life,
-        } = entry;
+        let DeltaEntry { key, version, mut content, life } = entry;
         let mut deadline = life.map(|life| now + life);
         let old = self.map.get(&key);
         let confirms = old.is_some_and(|old| old.version == version);
@@ -338,12 +303,7 @@ impl Replica {
         if deadline.is_some_and(|deadline| deadline <= now) {
             content = Content::Expired;
         }
-        let new = Entry {
-            version,
-            content,
-            deadline,
-            stale: false,
-        };
+        let new = Entry { version, content, deadline, stale: false };
         let old = self.map.insert(&key, new.clone());
         let old_value = old.and_then(|old| match old.content {
             Content::Value(value) => Some((value, old.version, old.deadline)),
@@ -351,19 +311,9 @@ impl Replica {
         });
         match (new.content, old_value) {
             (Content::Value(_), Some(_)) if confirms => {}
-            (Content::Value(value), _) => changed(Change::Update {
-                key,
-                value,
-                version,
-                deadline,
-            }),
+            (Content::Value(value), _) => changed(Change::Update { key, value, version, deadline }),
             (Content::Expired, Some((value, version, deadline))) => {
-                changed(Change::Expire {
-                    key,
-                    value,
-                    version,
-                    deadline,
-                });
+                changed(Change::Expire { key, value, version, deadline });
             }
             (Content::Deleted, Some(_)) => changed(Change::Delete { key, version }),
             (Content::Deleted | Content::Expired, None) => {}
@@ -380,15 +330,8 @@ impl Replica {
     ) {
         self.refused = Some(self.refused.map_or(entry.version, |lowest| lowest.min(entry.version)));
         refused(reason);
-        if let Some(Entry {
-            content: Content::Value(_),
-            ..
-        }) = self.map.remove(&entry.key)
-        {
-            changed(Change::Delete {
-                key: entry.key.clone(),
-                version: entry.version,
-            });
+        if let Some(Entry { content: Content::Value(_), .. }) = self.map.remove(&entry.key) {
+            changed(Change::Delete { key: entry.key.clone(), version: entry.version });
         }
     }
 }

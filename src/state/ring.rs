@@ -81,12 +81,7 @@ impl Member {
             PeerState::Forgotten => Mark::Forgotten,
             PeerState::Known | PeerState::Alive | PeerState::Failed => Mark::None,
         };
-        Row {
-            peer,
-            heartbeat: self.heartbeat,
-            progress: self.replica.progress(),
-            mark,
-        }
+        Row { peer, heartbeat: self.heartbeat, progress: self.replica.progress(), mark }
     }
 }
 
@@ -171,12 +166,7 @@ impl Ring {
     /// This node's own record.
     pub fn own_row(&self) -> Row {
         let mark = if self.left { Mark::Left } else { Mark::None };
-        Row {
-            peer: self.me,
-            heartbeat: self.heartbeat,
-            progress: self.own.progress(),
-            mark,
-        }
+        Row { peer: self.me, heartbeat: self.heartbeat, progress: self.own.progress(), mark }
     }
 
     /// One more round was run.
@@ -290,10 +280,7 @@ impl Ring {
     /// Takes a peer out and remembers, for at most `limit` peers, that it was.
     pub fn remove_and_remember(&mut self, peer: Peer, limit: usize) {
         let Some(member) = self.remove(peer) else { return };
-        let memory = Memory {
-            generation: member.replica.progress().generation,
-            heartbeat: member.heartbeat,
-        };
+        let memory = Memory { generation: member.replica.progress().generation, heartbeat: member.heartbeat };
         if self.forgotten.insert(peer, memory).is_none() {
             self.forgotten_order.push_back(peer);
         }
@@ -309,19 +296,13 @@ impl Ring {
         if let Some(memory) = self.forgotten.get(&peer) {
             return Some((memory.generation, memory.heartbeat));
         }
-        let member = self
-            .members
-            .get(&peer)
-            .filter(|member| member.state == PeerState::Forgotten)?;
+        let member = self.members.get(&peer).filter(|member| member.state == PeerState::Forgotten)?;
         Some((member.replica.progress().generation, member.heartbeat))
     }
 
     /// Everyone who is forgotten and still remembered to be, with the generation.
     pub fn all_forgotten(&self) -> impl Iterator<Item = (Peer, u64)> + '_ {
-        let told = self
-            .members
-            .iter()
-            .filter(|(_, member)| member.state == PeerState::Forgotten);
+        let told = self.members.iter().filter(|(_, member)| member.state == PeerState::Forgotten);
         let told = told.map(|(peer, member)| (*peer, member.replica.progress().generation));
         told.chain(self.forgotten.iter().map(|(peer, memory)| (*peer, memory.generation)))
     }
@@ -448,9 +429,7 @@ mod tests {
     }
 
     fn ports(ring: &Ring, from: u16, to: u16) -> Vec<u16> {
-        ring.rows(peer(from), peer(to), Telling::Roster)
-            .map(|(row, _)| row.peer.addr().port())
-            .collect()
+        ring.rows(peer(from), peer(to), Telling::Roster).map(|(row, _)| row.peer.addr().port()).collect()
     }
 
     fn walked(ring: &mut Ring, from: u16, to: u16) -> Vec<u16> {
@@ -478,8 +457,7 @@ mod tests {
     #[test]
     fn equal_rosters_have_equal_hashes_whoever_holds_them() {
         let sum = |ring: &Ring| {
-            ring.rows(peer(0), peer(0), Telling::Roster)
-                .fold(0u64, |sum, (_, hash)| sum.wrapping_add(hash))
+            ring.rows(peer(0), peer(0), Telling::Roster).fold(0u64, |sum, (_, hash)| sum.wrapping_add(hash))
         };
         let (a, b) = (ring(1, &[2, 3]), ring(2, &[1, 3]));
         assert_eq!(sum(&a), sum(&b));

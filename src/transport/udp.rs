@@ -51,13 +51,7 @@ impl UdpTransport {
             ip => ip,
         };
         let inode = inode(&socket);
-        Ok(UdpTransport {
-            socket,
-            local,
-            loopback: SocketAddr::new(loopback, local.port()),
-            dual_stack,
-            inode,
-        })
+        Ok(UdpTransport { socket, local, loopback: SocketAddr::new(loopback, local.port()), dual_stack, inode })
     }
 }
 
@@ -94,17 +88,11 @@ impl Transport for UdpTransport {
     }
 
     fn dropped(&self) -> Option<u64> {
-        let table = if self.local.is_ipv4() {
-            "/proc/self/net/udp"
-        } else {
-            "/proc/self/net/udp6"
-        };
+        let table = if self.local.is_ipv4() { "/proc/self/net/udp" } else { "/proc/self/net/udp6" };
         let inode = self.inode?.to_string();
         let text = fs::read_to_string(table).ok()?;
         // Columns: slot, addresses, state, queues, timer, retransmits, uid, timeout, inode (the tenth) … drops (the last).
-        let line = text
-            .lines()
-            .find(|line| line.split_whitespace().nth(9) == Some(inode.as_str()))?;
+        let line = text.lines().find(|line| line.split_whitespace().nth(9) == Some(inode.as_str()))?;
         line.split_whitespace().last()?.parse().ok()
     }
 }

@@ -86,10 +86,7 @@ pub struct Deltas<'a> {
 
 impl<'a> Deltas<'a> {
     pub(crate) fn new(bytes: &'a [u8], base: u64) -> Self {
-        Deltas {
-            reader: Reader::new(bytes),
-            base,
-        }
+        Deltas { reader: Reader::new(bytes), base }
     }
 
     fn read(&mut self) -> Result<OwnerDelta<'a>, Malformed> {
@@ -98,21 +95,8 @@ impl<'a> Deltas<'a> {
         let to = from.checked_add(self.reader.uint()?).ok_or(Malformed)?;
         let max = to.checked_add(self.reader.uint()?).ok_or(Malformed)?;
         let floor = self.reader.uint()?;
-        let entries = Entries {
-            reader: Reader::new(self.reader.bin()?),
-            previous: from,
-        };
-        Ok(OwnerDelta {
-            owner,
-            delta: Delta {
-                generation,
-                from,
-                to,
-                floor,
-                max,
-            },
-            entries,
-        })
+        let entries = Entries { reader: Reader::new(self.reader.bin()?), previous: from };
+        Ok(OwnerDelta { owner, delta: Delta { generation, from, to, floor, max }, entries })
     }
 }
 
@@ -178,11 +162,7 @@ impl<'a> Entries<'a> {
         let step = reader.uint()?;
         let version = self.previous.checked_add(step).filter(|_| step > 0).ok_or(Malformed)?;
         self.previous = version;
-        let life = if reader.nil() {
-            None
-        } else {
-            Some(Duration::from_millis(reader.uint()?))
-        };
+        let life = if reader.nil() { None } else { Some(Duration::from_millis(reader.uint()?)) };
         let content = if reader.nil() {
             WireContent::Deleted
         } else if reader.true_() {
@@ -190,18 +170,9 @@ impl<'a> Entries<'a> {
         } else if reader.at_bin() {
             WireContent::Value(reader.bin()?)
         } else {
-            WireContent::Piece {
-                total: reader.uint()?,
-                offset: reader.uint()?,
-                bytes: reader.bin()?,
-            }
+            WireContent::Piece { total: reader.uint()?, offset: reader.uint()?, bytes: reader.bin()? }
         };
-        Ok(WireEntry {
-            key,
-            version,
-            life,
-            content,
-        })
+        Ok(WireEntry { key, version, life, content })
     }
 }
 

@@ -306,11 +306,7 @@ impl<'a> Answer<'a> {
             id: read_u32(reader)?,
             rest: read_window(reader)?,
             rate_change: reader.int()?,
-            columns: if reader.nil() {
-                None
-            } else {
-                Some(Columns::read(reader)?)
-            },
+            columns: if reader.nil() { None } else { Some(Columns::read(reader)?) },
             records: reader.bin()?,
             want_id: read_u32(reader)?,
             credit: read_u8(reader)?,
@@ -365,11 +361,7 @@ impl<'a> WantMessage<'a> {
     }
 
     fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
-        Ok(WantMessage {
-            want_id: read_u32(reader)?,
-            credit: read_u8(reader)?,
-            wants: reader.bin()?,
-        })
+        Ok(WantMessage { want_id: read_u32(reader)?, credit: read_u8(reader)?, wants: reader.bin()? })
     }
 }
 
@@ -380,10 +372,7 @@ impl Rates {
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
-        Ok(Rates {
-            wanted: reader.uint()?,
-            permitted: reader.uint()?,
-        })
+        Ok(Rates { wanted: reader.uint()?, permitted: reader.uint()? })
     }
 }
 

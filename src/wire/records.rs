@@ -22,10 +22,7 @@ pub struct Rows<'a> {
 
 impl<'a> Rows<'a> {
     pub(crate) fn new(bytes: &'a [u8], base: u64) -> Self {
-        Rows {
-            reader: Reader::new(bytes),
-            base,
-        }
+        Rows { reader: Reader::new(bytes), base }
     }
 
     fn read(&mut self) -> Result<Row, Malformed> {
@@ -33,11 +30,7 @@ impl<'a> Rows<'a> {
         Ok(Row {
             peer,
             heartbeat: self.reader.uint()?,
-            progress: Progress {
-                generation,
-                max: self.reader.uint()?,
-                floor: self.reader.uint()?,
-            },
+            progress: Progress { generation, max: self.reader.uint()?, floor: self.reader.uint()? },
             mark: match self.reader.uint()? {
                 0 => Mark::None,
                 1 => Mark::Left,
@@ -77,21 +70,14 @@ pub struct Wants<'a> {
 
 impl<'a> Wants<'a> {
     pub(crate) fn new(bytes: &'a [u8], base: u64) -> Self {
-        Wants {
-            reader: Reader::new(bytes),
-            base,
-        }
+        Wants { reader: Reader::new(bytes), base }
     }
 
     fn read(&mut self) -> Result<Want, Malformed> {
         let (owner, generation) = read_owner(&mut self.reader, self.base)?;
         Ok(Want {
             owner,
-            progress: Progress {
-                generation,
-                max: self.reader.uint()?,
-                floor: self.reader.uint()?,
-            },
+            progress: Progress { generation, max: self.reader.uint()?, floor: self.reader.uint()? },
             unfinished: (self.reader.uint()?, self.reader.uint()?),
         })
     }
