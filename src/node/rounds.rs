@@ -73,7 +73,7 @@ impl Node {
         let partners = std::mem::take(&mut self.scratch.partners);
         let compact = self.roster_is_settled(now);
         let limit = (self.budget / partners.alive.len().max(1) / self.config.max_datagram).max(1);
-        let mut whole = self.prepare_windows(compact, Peer::LOWEST, limit);
+        let mut whole = self.prepare_windows(compact, self.ring.me(), limit);
         self.expect_advances(whole, compact);
         for peer in &partners.alive {
             if !whole {

@@ -31,6 +31,11 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// An entry that is confirmed.
+    pub fn new(version: u64, content: Content, deadline: Option<Instant>) -> Self {
+        Entry { version, content, deadline, stale: false }
+    }
+
     /// The value, if it is one whose life has not ended. At the deadline itself it has.
     pub fn readable(&self, now: Instant) -> Option<&Value> {
         match &self.content {

@@ -1,0 +1,193 @@
+//! The test vectors of docs/PROTOCOL.md: each is what this library writes, and is read back as the same message.
+
+use std::collections::BTreeMap;
+
+use grapevine::instant::Instant;
+use grapevine::peer::Peer;
+use grapevine::state::{Content, Delta, Entry, Map, Mark, OwnMap, Progress, Row};
+use grapevine::stats::Refusal;
+use grapevine::value::{Key, Value};
+use grapevine::wire::{
+    put_delta, put_entry, put_row, put_want, Answer, Columns, CompactDigest, DeltaMessage, Digest, End, Header, Message,
+    Rates, Want, WantMessage,
+};
+
+const GENERATION: u64 = 1_760_000_000_000;
+
+fn peer(text: &str) -> Peer {
+    text.parse().unwrap()
+}
+
+fn header() -> Header<'static> {
+    Header {
+        cluster: "grapevine",
+        speaks: 1,
+        sender: peer("127.0.0.1:9000"),
+        generation: GENERATION,
+        echo: None,
+        token: Some(0x1122_3344_5566_7788),
+    }
+}
+
+fn own_row() -> Row {
+    let progress = Progress { generation: GENERATION, max: 2, floor: 0 };
+    Row { peer: peer("127.0.0.1:9000"), heartbeat: 7, progress, mark: Mark::None }
+}
+
+fn other_row() -> Row {
+    let progress = Progress { generation: GENERATION - 5000, max: 300, floor: 12 };
+    Row { peer: peer("[2001:db8::1]:9001"), heartbeat: 12, progress, mark: Mark::Left }
+}
+
+/// The entries of a map that went through a set, a set with a life and a delete.
+fn entries() -> Vec<u8> {
+    let mut own = OwnMap::new(GENERATION);
+    let now = Instant::ZERO;
+    let keys: [Key; 3] = ["a".into(), "b".into(), "c".into()];
+    own.set(&keys[0], Value::encode("hello").unwrap(), None);
+    own.set(&keys[1], Value::encode(&1).unwrap(), Some(Instant::from_micros(4_000_000)));
+    own.set(&keys[2], Value::encode(&true).unwrap(), None);
+    own.delete(now, "c");
+    let mut out = Vec::new();
+    let mut previous = 0;
+    let map: &Map = own.map();
+    for (key, entry) in map.after(0) {
+        put_entry(&mut out, key, entry, previous, now);
+        previous = entry.version;
+    }
+    out
+}
+
+fn piece() -> Vec<u8> {
+    let value = Value::from_bytes(vec![0x90, 0x91, 0x92, 0x93]);
+    let entry = entry_of(Content::Value(value), 6);
+    let mut out = Vec::new();
+    grapevine::wire::put_piece(&mut out, &"big".into(), &entry, 5, Instant::ZERO, 1, 3);
+    out
+}
+
+fn entry_of(content: Content, version: u64) -> Entry {
+    Entry::new(version, content, None)
+}
+
+/// Encodes the messages of the document, by the names under which they stand there.
+fn vectors() -> BTreeMap<&'static str, Vec<u8>> {
+    let mut vectors = BTreeMap::new();
+    let mut add = |name, message: Message<'_>| {
+        let mut out = Vec::new();
+        message.encode(&header(), &mut out);
+        assert_eq!(Message::decode(&out), Ok((header(), message)), "{name}");
+        vectors.insert(name, out);
+    };
+    let rates = Rates { wanted: 0, permitted: 1_048_576 };
+
+    let mut records = Vec::new();
+    put_row(&mut records, &own_row(), GENERATION);
+    put_row(&mut records, &other_row(), GENERATION);
+    let whole = (peer("127.0.0.1:9000"), peer("127.0.0.1:9000"));
+    add("digest", Message::Digest(Digest { id: 1, window: Some(whole), rates, records: &records, padding: 3 }));
+
+    let mut news = Vec::new();
+    put_row(&mut news, &own_row(), GENERATION);
+    add("news", Message::Digest(Digest { id: 2, window: None, rates, records: &news, padding: 0 }));
+
+    let columns = Columns {
+        window: whole,
+        roster: own_row().roster_hash().wrapping_add(other_row().roster_hash()),
+        base: GENERATION + 7_000,
+        tick: 1_000,
+        heartbeats: &[0x00, 0x00],
+    };
+    let maxima = [0x02, 0xcd, 0x01, 0x2c];
+    add("compact digest", Message::CompactDigest(CompactDigest { id: 3, rates, columns, maxima: &maxima }));
+
+    let mut wants = Vec::new();
+    let progress = Progress { generation: GENERATION - 5000, max: 299, floor: 12 };
+    put_want(&mut wants, &Want { owner: peer("[2001:db8::1]:9001"), progress, unfinished: (300, 1_000) }, GENERATION);
+    let delta = Delta { generation: GENERATION, from: 0, to: 4, floor: 0, max: 5 };
+    let mut deltas = Vec::new();
+    put_delta(&mut deltas, peer("127.0.0.1:9000"), &delta, &entries(), GENERATION);
+    let answer = Answer {
+        id: 3,
+        rest: Some((peer("10.0.0.1:1"), peer("127.0.0.1:9000"))),
+        rate_change: -500,
+        columns: Some(columns),
+        records: &news,
+        want_id: 9,
+        credit: 8,
+        wants: &wants,
+        deltas: &deltas,
+    };
+    add("answer", Message::Answer(answer));
+
+    let delta = Delta { generation: GENERATION, from: 5, to: 5, floor: 0, max: 6 };
+    let mut deltas = Vec::new();
+    put_delta(&mut deltas, peer("127.0.0.1:9000"), &delta, &piece(), GENERATION);
+    let message = DeltaMessage { want_id: 9, sequence: 0, end: End::CreditUsed, deltas: &deltas };
+    add("delta", Message::Delta(message));
+    add("want", Message::Want(WantMessage { want_id: 9, credit: 8, wants: &wants }));
+    vectors
+}
+
+/// The hexadecimal blocks of the document: a fence with ```` ```hex NAME ```` and spaces and line breaks at will.
+fn documented() -> BTreeMap<String, Vec<u8>> {
+    let text = include_str!("../docs/PROTOCOL.md");
+    let mut blocks = BTreeMap::new();
+    for part in text.split("```hex ").skip(1) {
+        let (name, rest) = part.split_once('\n').unwrap();
+        let (hex, _) = rest.split_once("```").unwrap();
+        let digits: Vec<u8> = hex.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+        let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+        blocks.insert(name.to_owned(), digits.chunks(2).map(byte).collect());
+    }
+    blocks
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let line = |line: &[u8]| line.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ");
+    bytes.chunks(24).map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_document_holds_what_the_library_writes() {
+    let documented = documented();
+    let vectors = vectors();
+    for (name, bytes) in &vectors {
+        let found = documented.get(*name).map(|found| hex(found)).unwrap_or_default();
+        assert_eq!(found, hex(bytes), "docs/PROTOCOL.md should have:\n```hex {name}\n{}\n```", hex(bytes));
+    }
+    assert_eq!(documented.len(), vectors.len(), "a block of the document that nothing checks");
+}
+
+/// Rewrites the version, the key id or the kind of a good datagram, mends the checksum and says what becomes of it.
+fn altered(offset: usize, to: u8) -> Refusal {
+    let mut datagram = vectors()["want"].clone();
+    datagram[offset] = to;
+    let end = datagram.len() - 4;
+    let checksum = crc32fast::hash(&datagram[..end]);
+    datagram[end..].copy_from_slice(&checksum.to_be_bytes());
+    Message::decode(&datagram).unwrap_err()
+}
+
+#[test]
+fn other_versions_keys_and_kinds_are_told_apart() {
+    assert_eq!(altered(0, b'X'), Refusal::Foreign);
+    assert_eq!(altered(2, 2), Refusal::UnknownVersion);
+    assert_eq!(altered(3, 1), Refusal::UnknownKey);
+    assert_eq!(altered(4, 99), Refusal::UnknownKind);
+}
+
+/// Every single-bit error is found: corruption must not pass as news.
+#[test]
+fn a_flipped_bit_is_found() {
+    for bytes in vectors().values() {
+        for bit in 0..bytes.len() * 8 {
+            let mut bad = bytes.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(Message::decode(&bad).is_err(), "bit {bit}");
+        }
+        for len in 0..bytes.len() {
+            assert!(Message::decode(&bytes[..len]).is_err(), "cut to {len}");
+        }
+    }
+}
