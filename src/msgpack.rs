@@ -50,10 +50,19 @@ pub(crate) trait Write {
 
 impl Write for Vec<u8> {
     fn put_uint(&mut self, value: u64) {
+        // The commonest by far: columns are made of them.
+        if value < 128 {
+            self.push(value as u8);
+            return;
+        }
         let _ = rmp::encode::write_uint(self, value);
     }
 
     fn put_int(&mut self, value: i64) {
+        if (-32..128).contains(&value) {
+            self.push(value as u8);
+            return;
+        }
         let _ = rmp::encode::write_sint(self, value);
     }
 

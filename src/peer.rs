@@ -7,8 +7,8 @@ use std::time::Duration;
 
 /// A peer's identity: the address and port that it advertises.
 ///
-/// Kept as the 16-byte IPv6 form (IPv4 as `::ffff:a.b.c.d`) and the port, big-endian, so that one peer has one
-/// spelling whatever socket it was seen through, and so that comparing the 18 bytes gives the order of the ring.
+/// Kept as the IPv6 form (IPv4 as `::ffff:a.b.c.d`) and the port, so that one peer has one spelling whatever socket it was
+/// seen through. Peers are ordered by address and then port: the order of the ring.
 ///
 /// ```
 /// use grapevine::peer::Peer;
@@ -19,24 +19,28 @@ use std::time::Duration;
 /// # Ok::<(), std::net::AddrParseError>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Peer([u8; 18]);
+pub struct Peer {
+    // Integers, because comparing peers is most of what walking the ring costs: as bytes it took an eighth of an idle
+    // node's time.
+    ip_high: u64,
+    ip_low: u64,
+    port: u16,
+}
 
 impl Peer {
     /// The lowest place on the ring; no peer is there.
-    pub(crate) const LOWEST: Peer = Peer([0; 18]);
+    pub(crate) const LOWEST: Peer = Peer { ip_high: 0, ip_low: 0, port: 0 };
 
     /// The address to send to.
     pub fn addr(&self) -> SocketAddr {
-        let mut ip = [0; 16];
-        ip.copy_from_slice(&self.0[..16]);
-        SocketAddr::new(Ipv6Addr::from(ip).to_canonical(), self.port())
+        SocketAddr::new(Ipv6Addr::from(self.ip()).to_canonical(), self.port)
     }
 
     /// Why nobody could be reached under this address, if so: an unspecified, multicast, broadcast or IPv6 link-local
     /// address (which means something else on every host), or port 0.
     pub fn unreachable_because(&self) -> Option<&'static str> {
         let ip = self.addr().ip();
-        if self.port() == 0 {
+        if self.port == 0 {
             return Some("its port is 0");
         }
         if ip.is_unspecified() {
@@ -53,34 +57,46 @@ impl Peer {
         }
     }
 
-    fn port(&self) -> u16 {
-        u16::from_be_bytes([self.0[16], self.0[17]])
-    }
-
     /// The bytes that stand for this peer in a datagram: 6 for IPv4, 18 for IPv6.
-    pub(crate) fn as_wire(&self) -> &[u8] {
-        const MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
-        if self.0[..12] == MAPPED {
-            &self.0[12..]
-        } else {
-            &self.0
-        }
+    pub(crate) fn to_wire(self) -> PeerBytes {
+        let mut bytes = [0; 18];
+        bytes[..16].copy_from_slice(&self.ip().to_be_bytes());
+        bytes[16..].copy_from_slice(&self.port.to_be_bytes());
+        PeerBytes { bytes, start: if self.is_ipv4() { 12 } else { 0 } }
     }
 
     /// The peer that these bytes stand for; `None` unless they are 6, or 18 that are no mapped IPv4 address.
     pub(crate) fn from_wire(bytes: &[u8]) -> Option<Peer> {
-        let mut raw = [0; 18];
-        match bytes.len() {
-            6 => {
-                raw[10] = 0xff;
-                raw[11] = 0xff;
-                raw[12..].copy_from_slice(bytes);
-            }
-            18 => raw.copy_from_slice(bytes),
-            _ => return None,
+        if let Ok([a, b, c, d, port @ ..]) = <[u8; 6]>::try_from(bytes) {
+            let addr = (Ipv4Addr::new(a, b, c, d), u16::from_be_bytes(port));
+            return Some(Peer::from(SocketAddr::from(addr)));
         }
-        let peer = Peer(raw);
-        (peer.as_wire().len() == bytes.len()).then_some(peer)
+        let bytes = <[u8; 18]>::try_from(bytes).ok()?;
+        let (ip, port) = bytes.split_first_chunk::<16>()?;
+        let addr = (Ipv6Addr::from(*ip), u16::from_be_bytes([port[0], port[1]]));
+        Some(Peer::from(SocketAddr::from(addr))).filter(|peer| !peer.is_ipv4())
+    }
+
+    fn ip(self) -> u128 {
+        u128::from(self.ip_high) << 64 | u128::from(self.ip_low)
+    }
+
+    fn is_ipv4(self) -> bool {
+        self.ip_high == 0 && self.ip_low >> 32 == 0xffff
+    }
+}
+
+/// A peer as it is written into datagrams.
+pub(crate) struct PeerBytes {
+    bytes: [u8; 18],
+    start: usize,
+}
+
+impl std::ops::Deref for PeerBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[self.start..]
     }
 }
 
@@ -90,10 +106,8 @@ impl From<SocketAddr> for Peer {
             IpAddr::V4(v4) => v4.to_ipv6_mapped(),
             IpAddr::V6(v6) => v6,
         };
-        let mut raw = [0; 18];
-        raw[..16].copy_from_slice(&ip.octets());
-        raw[16..].copy_from_slice(&addr.port().to_be_bytes());
-        Peer(raw)
+        let ip = u128::from(ip);
+        Peer { ip_high: (ip >> 64) as u64, ip_low: ip as u64, port: addr.port() }
     }
 }
 
@@ -185,18 +199,19 @@ mod tests {
         let plain: Peer = "10.1.2.3:80".parse().unwrap();
         let mapped: Peer = "[::ffff:10.1.2.3]:80".parse().unwrap();
         assert_eq!(plain, mapped);
-        assert_eq!(plain.as_wire().len(), 6);
-        assert_eq!(Peer::from_wire(plain.as_wire()), Some(plain));
+        assert_eq!(plain.to_wire().len(), 6);
+        assert_eq!(Peer::from_wire(&plain.to_wire()), Some(plain));
         let six: Peer = "[2001:db8::1]:9000".parse().unwrap();
-        assert_eq!(six.as_wire().len(), 18);
-        assert_eq!(Peer::from_wire(six.as_wire()), Some(six));
+        assert_eq!(six.to_wire().len(), 18);
+        assert_eq!(Peer::from_wire(&six.to_wire()), Some(six));
         assert_eq!(six.to_string(), "[2001:db8::1]:9000");
     }
 
     #[test]
     fn wire_form_is_canonical() {
         let plain: Peer = "10.1.2.3:80".parse().unwrap();
-        assert_eq!(Peer::from_wire(&plain.0), None, "a mapped address in the long form would be a second spelling");
+        let long = plain.to_wire().bytes;
+        assert_eq!(Peer::from_wire(&long), None, "a mapped address in the long form would be a second spelling");
         for len in (0..40).filter(|len| *len != 6 && *len != 18) {
             assert_eq!(Peer::from_wire(&vec![1; len]), None);
         }

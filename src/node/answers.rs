@@ -1,7 +1,5 @@
 //! The first two messages: answering digests, and what answers say.
 
-use std::net::SocketAddr;
-
 use crate::instant::Instant;
 use crate::msgpack::Write;
 use crate::node::deltas::Wishes;
@@ -10,7 +8,7 @@ use crate::node::receive::Sender;
 use crate::node::{Node, Output, OPEN_DIGESTS};
 use crate::peer::{Peer, PeerState};
 use crate::reconcile::{heartbeat_difference, heartbeat_told, pack_owner, Packed, Room};
-use crate::state::{in_window, place, Mark, Progress, Row, Telling};
+use crate::state::{in_window, place, Mark, Member, Progress, Row, Telling};
 use crate::stats::Refusal;
 use crate::wire::{put_row, put_want, Answer, Columns, CompactDigest, Digest, Message, Want};
 
@@ -79,29 +77,35 @@ impl Node {
             self.send_part(sender.path, (from, to), MISMATCH_DATAGRAMS, out);
             return Ok(());
         }
-        if digest.maxima().any(|max| max.is_err()) {
+        if digest.maxima().any(|max| max.is_err()) || digest.maxima().count() != digest.columns.heartbeats().count() {
             return Err(Refusal::Malformed);
         }
-        self.apply_heartbeats(now, &digest.columns, out)?;
         let mut draft = self.draft(sender, COLUMNS_BYTES);
-        let base = self.generation();
-        let columns = Columns { heartbeats: &[], ..digest.columns };
+        let mut differing = std::mem::take(&mut self.scratch.rows);
+        differing.clear();
+        let mut maxima = digest.maxima();
         let mut newer = false;
-        let theirs = digest.columns.heartbeats().zip(digest.maxima());
-        for ((row, _), (difference, max)) in self.ring.rows(from, to, Telling::Roster).zip(theirs) {
-            let (Ok(difference), Ok(max)) = (difference, max) else {
-                return Err(Refusal::Malformed);
-            };
-            let own_difference = heartbeat_difference(&columns, row.progress, row.heartbeat);
-            newer |= row.heartbeat > heartbeat_told(&columns, row.progress.generation, difference);
-            draft.columns.put_int(own_difference);
-            let theirs = Row { heartbeat: 0, progress: Progress { max, ..row.progress }, ..row };
-            self.compare_maps(&mut draft, &row, &theirs, base);
+        let (own_row, columns) = (self.ring.own_row(), digest.columns);
+        self.exchange_heartbeats(now, &columns, out, |peer, member, told| {
+            let row = member.as_ref().map_or(own_row, |member| member.row(peer));
+            newer |= row.heartbeat > told;
+            draft.columns.put_int(heartbeat_difference(&columns, row.progress, row.heartbeat));
+            let max = maxima.next().and_then(Result::ok).unwrap_or(row.progress.max);
+            if max != row.progress.max {
+                differing.push(Row { heartbeat: 0, progress: Progress { max, ..row.progress }, ..row });
+            }
+        });
+        let base = self.generation();
+        for theirs in &differing {
+            if let Some(mine) = self.ring.row(theirs.peer) {
+                self.compare_maps(&mut draft, &mine, theirs, base);
+            }
         }
+        self.scratch.rows = differing;
         if !newer || draft.columns.len() > draft.room {
             draft.columns.clear();
         }
-        self.finish_answer(now, sender, digest.id, digest.rates, draft, Some(digest.columns), out);
+        self.finish_answer(now, sender, digest.id, digest.rates, draft, Some(columns), out);
         Ok(())
     }
 
@@ -127,7 +131,7 @@ impl Node {
             self.learn(now, &row, sender.from, out);
         }
         if let Some(columns) = answer.columns.filter(|columns| self.same_roster(columns)) {
-            self.apply_heartbeats(now, &columns, out)?;
+            self.exchange_heartbeats(now, &columns, out, |_, _, _| ());
         }
         let mut wishes = Wishes::default();
         self.apply_deltas(now, sender, answer.deltas(base), None, &mut wishes, out)?;
@@ -341,46 +345,47 @@ impl Node {
 
     fn same_roster(&self, columns: &Columns<'_>) -> bool {
         let (from, to) = columns.window;
-        let (roster, count) = self
-            .ring
-            .rows(from, to, Telling::Roster)
-            .fold((0u64, 0), |(sum, count), (_, hash)| (sum.wrapping_add(hash), count + 1));
-        roster == columns.roster
-            && columns.heartbeats().count() == count
-            && columns.heartbeats().all(|told| told.is_ok())
+        let roster = self.ring.roster(from, to);
+        let mut told = columns.heartbeats();
+        roster.hash == columns.roster
+            && told.by_ref().take_while(Result::is_ok).count() == roster.peers
+            && told.next().is_none()
     }
 
-    /// Takes the heartbeats of a column, whose roster was found to be the same.
-    fn apply_heartbeats(&mut self, now: Instant, columns: &Columns<'_>, out: &mut Output) -> Result<(), Refusal> {
+    /// Takes the heartbeats of a column, whose roster was found to be the same, and shows each peer afterwards, with the
+    /// heartbeat that was told.
+    fn exchange_heartbeats(
+        &mut self,
+        now: Instant,
+        columns: &Columns<'_>,
+        out: &mut Output,
+        mut show: impl FnMut(Peer, Option<&Member>, u64),
+    ) {
         let (from, to) = columns.window;
         let mut told = columns.heartbeats();
         let mut came_alive: Vec<(Peer, PeerState)> = Vec::new();
-        let mut own = None;
+        let own = self.ring.own_row();
+        let mut own_told = 0;
         let judge = &self.judge;
         self.ring.walk_roster(from, to, |peer, member| {
             let Some(Ok(difference)) = told.next() else { return };
-            match member {
-                Some(member) => {
-                    let heartbeat = heartbeat_told(columns, member.replica.progress().generation, difference);
-                    if let Some(old) = advance_member(member, now, heartbeat, judge) {
-                        came_alive.push((peer, old));
-                    }
-                }
-                None => own = Some(difference),
+            let Some(member) = member else {
+                own_told = heartbeat_told(columns, own.progress.generation, difference);
+                show(peer, None, own_told);
+                return;
+            };
+            let heartbeat = heartbeat_told(columns, member.replica.progress().generation, difference);
+            if let Some(old) = advance_member(member, now, heartbeat, judge) {
+                came_alive.push((peer, old));
             }
+            show(peer, Some(member), heartbeat);
         });
         for (peer, old) in came_alive {
             self.came_alive(now, peer, old, out);
         }
-        if let Some(difference) = own {
-            let own = self.ring.own_row();
-            let heartbeat = heartbeat_told(columns, own.progress.generation, difference);
-            if heartbeat > own.heartbeat {
-                let row = Row { heartbeat, ..own };
-                self.learn(now, &row, SocketAddr::from(([0, 0, 0, 0], 0)), out);
-            }
+        if own_told > own.heartbeat {
+            self.learn(now, &Row { heartbeat: own_told, ..own }, own.peer.addr(), out);
         }
-        Ok(())
     }
 
     /// Whether this is an answer to a digest of this node; true once.

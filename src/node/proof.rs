@@ -43,7 +43,7 @@ impl Proof {
 
     fn token_of(&self, epoch: u64, addr: SocketAddr) -> u64 {
         let mut hasher = SipHasher13::new_with_keys(self.secret.0, self.secret.1);
-        hasher.write(Peer::from(addr).as_wire());
+        hasher.write(&Peer::from(addr).to_wire());
         hasher.write_u64(epoch);
         hasher.finish()
     }

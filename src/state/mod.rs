@@ -3,6 +3,7 @@
 //! Only the owner writes its map ([`OwnMap`]); everyone else holds a copy ([`Replica`]) that moves forward by
 //! [`Delta`]s. How far a copy is, and what may answer it, is [`Progress`].
 
+mod forgotten;
 mod map;
 mod own;
 mod progress;
@@ -14,4 +15,4 @@ pub use own::{Change, OwnMap};
 pub use progress::{Delta, DeltaEntry, Offer, Progress};
 pub use replica::{Applied, Replica, Unfinished};
 pub(crate) use ring::{in_window, place};
-pub use ring::{Mark, Member, Ring, Row, Telling};
+pub use ring::{Mark, Member, Ring, RosterSum, Row, Telling};

@@ -1,6 +1,6 @@
 //! Everything held of all owners, as a ring in the order of their addresses.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::hash::Hasher;
 use std::ops::Bound;
 
@@ -9,6 +9,7 @@ use siphasher::sip::SipHasher13;
 use crate::detector::Detector;
 use crate::instant::Instant;
 use crate::peer::{Peer, PeerState};
+use crate::state::forgotten::Forgotten;
 use crate::state::own::OwnMap;
 use crate::state::progress::Progress;
 use crate::state::replica::Replica;
@@ -43,7 +44,7 @@ impl Row {
     /// The part of a roster's hash that this row contributes: all of it that stays the same while nothing happens.
     pub fn roster_hash(&self) -> u64 {
         let mut hasher = SipHasher13::new();
-        hasher.write(self.peer.as_wire());
+        hasher.write(&self.peer.to_wire());
         hasher.write(&self.progress.generation.to_le_bytes());
         hasher.write(&self.progress.floor.to_le_bytes());
         hasher.finish()
@@ -75,7 +76,8 @@ pub struct Member {
 }
 
 impl Member {
-    fn row(&self, peer: Peer) -> Row {
+    /// Its record.
+    pub fn row(&self, peer: Peer) -> Row {
         let mark = match self.state {
             PeerState::Left => Mark::Left,
             PeerState::Forgotten => Mark::Forgotten,
@@ -96,11 +98,25 @@ pub enum Telling {
     Roster,
 }
 
-/// What is remembered of a forgotten peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Memory {
-    generation: u64,
-    heartbeat: u64,
+/// A roster in short: equal ones have equal sums, whoever holds them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RosterSum {
+    /// The sum of the records' roster hashes.
+    pub hash: u64,
+    /// How many records there are.
+    pub peers: usize,
+}
+
+impl RosterSum {
+    fn add(&mut self, hash: u64) {
+        self.hash = self.hash.wrapping_add(hash);
+        self.peers += 1;
+    }
+
+    fn subtract(&mut self, hash: u64) {
+        self.hash = self.hash.wrapping_sub(hash);
+        self.peers -= 1;
+    }
 }
 
 /// This node and all its peers, in the order of their addresses.
@@ -112,12 +128,13 @@ pub struct Ring {
     own: OwnMap,
     own_hash: u64,
     members: BTreeMap<Peer, Member>,
-    forgotten: BTreeMap<Peer, Memory>,
-    forgotten_order: VecDeque<Peer>,
+    forgotten: Forgotten,
     /// Peers by state, to choose partners from; in no particular order.
     alive: Vec<Peer>,
     failed: Vec<Peer>,
     known: Vec<Peer>,
+    /// The roster of the whole ring.
+    roster: RosterSum,
     roster_changes: u64,
 }
 
@@ -131,14 +148,15 @@ impl Ring {
             own,
             own_hash: 0,
             members: BTreeMap::new(),
-            forgotten: BTreeMap::new(),
-            forgotten_order: VecDeque::new(),
+            forgotten: Forgotten::default(),
             alive: Vec::new(),
             failed: Vec::new(),
             known: Vec::new(),
+            roster: RosterSum::default(),
             roster_changes: 0,
         };
         ring.own_hash = ring.own_row().roster_hash();
+        ring.roster.add(ring.own_hash);
         ring
     }
 
@@ -190,7 +208,9 @@ impl Ring {
     }
 
     fn own_changed(&mut self) {
+        self.roster.subtract(self.own_hash);
         self.own_hash = self.own_row().roster_hash();
+        self.roster.add(self.own_hash);
         self.roster_changes += 1;
     }
 
@@ -225,12 +245,8 @@ impl Ring {
         let (state, telling, hash) = (member.state, member.telling, member.roster_hash);
         let result = change(member);
         member.roster_hash = member.row(peer).roster_hash();
-        let in_roster = [telling, member.telling].map(|telling| telling == Telling::Roster);
-        let roster_changed = in_roster[0] != in_roster[1] || (in_roster[1] && hash != member.roster_hash);
-        let new_state = member.state;
-        if roster_changed {
-            self.roster_changes += 1;
-        }
+        let (new_state, new_telling, new_hash) = (member.state, member.telling, member.roster_hash);
+        self.retell((telling, hash), (new_telling, new_hash));
         if state != new_state {
             if let Some(list) = self.list(state) {
                 list.retain(|other| *other != peer);
@@ -259,12 +275,28 @@ impl Ring {
             roster_hash: 0,
         };
         self.remove(peer);
+        let mut member = member;
+        member.roster_hash = member.row(peer).roster_hash();
+        self.retell((Telling::Nobody, 0), (member.telling, member.roster_hash));
         self.members.insert(peer, member);
         self.known.push(peer);
+        self.forgotten.recall(peer);
+    }
+
+    /// Keeps the roster's sum in step with a member that was told to some extent with some hash, and now is with others.
+    fn retell(&mut self, old: (Telling, u64), new: (Telling, u64)) {
+        let was_in = (old.0 == Telling::Roster).then_some(old.1);
+        let is_in = (new.0 == Telling::Roster).then_some(new.1);
+        if was_in == is_in {
+            return;
+        }
+        if let Some(hash) = was_in {
+            self.roster.subtract(hash);
+        }
+        if let Some(hash) = is_in {
+            self.roster.add(hash);
+        }
         self.roster_changes += 1;
-        self.change(peer, |_| ());
-        self.forgotten.remove(&peer);
-        self.forgotten_order.retain(|other| *other != peer);
     }
 
     /// Takes a peer out altogether.
@@ -273,38 +305,28 @@ impl Ring {
         if let Some(list) = self.list(member.state) {
             list.retain(|other| *other != peer);
         }
-        self.roster_changes += u64::from(member.telling == Telling::Roster);
+        self.retell((member.telling, member.roster_hash), (Telling::Nobody, 0));
         Some(member)
     }
 
     /// Takes a peer out and remembers, for at most `limit` peers, that it was.
     pub fn remove_and_remember(&mut self, peer: Peer, limit: usize) {
         let Some(member) = self.remove(peer) else { return };
-        let memory = Memory { generation: member.replica.progress().generation, heartbeat: member.heartbeat };
-        if self.forgotten.insert(peer, memory).is_none() {
-            self.forgotten_order.push_back(peer);
-        }
-        while self.forgotten_order.len() > limit {
-            if let Some(oldest) = self.forgotten_order.pop_front() {
-                self.forgotten.remove(&oldest);
-            }
-        }
+        self.forgotten.remember(peer, member.replica.progress().generation, member.heartbeat, limit);
     }
 
     /// Up to which (generation, heartbeat) a peer was forgotten.
     pub fn forgotten(&self, peer: Peer) -> Option<(u64, u64)> {
-        if let Some(memory) = self.forgotten.get(&peer) {
-            return Some((memory.generation, memory.heartbeat));
-        }
-        let member = self.members.get(&peer).filter(|member| member.state == PeerState::Forgotten)?;
-        Some((member.replica.progress().generation, member.heartbeat))
+        let told = self.members.get(&peer).filter(|member| member.state == PeerState::Forgotten);
+        let told = told.map(|member| (member.replica.progress().generation, member.heartbeat));
+        told.or_else(|| self.forgotten.get(peer))
     }
 
     /// Everyone who is forgotten and still remembered to be, with the generation.
     pub fn all_forgotten(&self) -> impl Iterator<Item = (Peer, u64)> + '_ {
         let told = self.members.iter().filter(|(_, member)| member.state == PeerState::Forgotten);
         let told = told.map(|(peer, member)| (*peer, member.replica.progress().generation));
-        told.chain(self.forgotten.iter().map(|(peer, memory)| (*peer, memory.generation)))
+        told.chain(self.forgotten.iter())
     }
 
     /// The peers in this state, to choose from. Only for `Alive`, `Failed` and `Known`; else none.
@@ -337,6 +359,16 @@ impl Ring {
             return Some(self.own_row());
         }
         self.members.get(&peer).map(|member| member.row(peer))
+    }
+
+    /// The roster in a window, in short. Of the whole ring it is kept, of a part it is summed up.
+    pub fn roster(&self, from: Peer, to: Peer) -> RosterSum {
+        if from == to {
+            return self.roster;
+        }
+        let mut sum = RosterSum::default();
+        self.rows(from, to, Telling::Roster).for_each(|(_, hash)| sum.add(hash));
+        sum
     }
 
     /// The records that are told to at least this extent, with their roster hashes, from `from` once around the ring
@@ -456,9 +488,7 @@ mod tests {
 
     #[test]
     fn equal_rosters_have_equal_hashes_whoever_holds_them() {
-        let sum = |ring: &Ring| {
-            ring.rows(peer(0), peer(0), Telling::Roster).fold(0u64, |sum, (_, hash)| sum.wrapping_add(hash))
-        };
+        let sum = |ring: &Ring| ring.roster(peer(0), peer(0));
         let (a, b) = (ring(1, &[2, 3]), ring(2, &[1, 3]));
         assert_eq!(sum(&a), sum(&b));
         let mut c = b.clone();
@@ -466,16 +496,27 @@ mod tests {
         assert_ne!(sum(&a), sum(&c));
     }
 
+    /// The sum that is kept is the sum that there is, whatever happens to the members.
     #[test]
-    fn memory_of_the_forgotten_is_bounded() {
-        let mut ring = ring(1, &[]);
-        for port in 2..100 {
-            ring.insert(Instant::ZERO, peer(port), 7, 3);
-            ring.remove_and_remember(peer(port), 10);
+    fn the_roster_is_kept_in_step() {
+        let mut ring = ring(5, &[1, 3, 7, 9]);
+        let mut dice = fastrand::Rng::with_seed(3);
+        for step in 0..2_000 {
+            let one = peer(dice.u16(1..20));
+            match dice.u8(0..6) {
+                0 if one != ring.me() => ring.insert(Instant::ZERO, one, 1, step),
+                1 => drop(ring.remove(one)),
+                2 => ring.remove_and_remember(one, 5),
+                3 => drop(ring.change(one, |member| member.telling = Telling::Nobody)),
+                4 => drop(ring.change(one, |member| member.telling = Telling::Roster)),
+                _ => drop(ring.change(one, |member| member.replica.begin_generation(step, 0, |_| ()))),
+            }
+            if step % 100 == 0 {
+                ring.renew(step + 2);
+            }
+            let mut sum = RosterSum::default();
+            ring.rows(one, one, Telling::Roster).for_each(|(row, _)| sum.add(row.roster_hash()));
+            assert_eq!(ring.roster(one, one), sum);
         }
-        assert_eq!(ring.all_forgotten().count(), 10);
-        assert_eq!(ring.forgotten(peer(99)), Some((3, 7)));
-        assert_eq!(ring.forgotten(peer(2)), None);
-        assert!(ring.peers_in(PeerState::Known).is_empty());
     }
 }

@@ -40,7 +40,7 @@ impl Header<'_> {
         out.put_uint(u64::from(kind));
         out.put_str(self.cluster);
         out.put_uint(u64::from(self.speaks));
-        out.put_bin(self.sender.as_wire());
+        out.put_bin(&self.sender.to_wire());
         out.put_uint(self.generation);
         put_optional(out, self.echo);
         put_optional(out, self.token);
@@ -49,7 +49,7 @@ impl Header<'_> {
     /// The size of the header and the envelope: what is left of a datagram is the message's.
     pub fn bytes(&self) -> usize {
         // kind, speaks: 1 each; cluster: at most 2 + n; sender: 2 + n; generation, echo, token: at most 9 each.
-        ENVELOPE_BYTES + 2 + 2 + self.cluster.len() + 2 + self.sender.as_wire().len() + 27
+        ENVELOPE_BYTES + 2 + 2 + self.cluster.len() + 2 + self.sender.to_wire().len() + 27
     }
 }
 

@@ -379,8 +379,8 @@ impl Rates {
 fn put_window(out: &mut Vec<u8>, window: Option<(Peer, Peer)>) {
     match window {
         Some((from, to)) => {
-            out.put_bin(from.as_wire());
-            out.put_bin(to.as_wire());
+            out.put_bin(&from.to_wire());
+            out.put_bin(&to.to_wire());
         }
         None => out.put_nil(),
     }

@@ -130,7 +130,7 @@ walks!(Uints, u64, this => this.0, this.0.uint());
 walks!(Ints, i64, this => this.0, this.0.int());
 
 pub(super) fn put_owner(out: &mut Vec<u8>, owner: Peer, generation: u64, base: u64) {
-    out.put_bin(owner.as_wire());
+    out.put_bin(&owner.to_wire());
     out.put_int(generation.wrapping_sub(base).cast_signed());
 }
 
