@@ -8,8 +8,8 @@ use grapevine::state::{Content, Delta, Entry, Map, Mark, OwnMap, Progress, Row};
 use grapevine::stats::Refusal;
 use grapevine::value::{Key, Value};
 use grapevine::wire::{
-    put_delta, put_entry, put_row, put_want, Answer, Columns, CompactDigest, DeltaMessage, Digest, End, Header, Message,
-    Rates, Want, WantMessage,
+    put_delta, put_entry, put_row, put_want, Answer, Columns, CompactDigest, DeltaMessage, Digest, End, Header,
+    Message, Rates, Want, WantMessage,
 };
 
 const GENERATION: u64 = 1_760_000_000_000;
@@ -164,8 +164,8 @@ fn altered(offset: usize, to: u8) -> Refusal {
     let mut datagram = vectors()["want"].clone();
     datagram[offset] = to;
     let end = datagram.len() - 4;
-    let checksum = crc32fast::hash(&datagram[..end]);
-    datagram[end..].copy_from_slice(&checksum.to_be_bytes());
+    let checksum = grapevine::wire::checksum(&datagram[..end]);
+    datagram[end..].copy_from_slice(&checksum);
     Message::decode(&datagram).unwrap_err()
 }
 

@@ -201,12 +201,13 @@ impl Map {
         }
     }
 
-    /// Drops the entries that are held over and calls `gone` with each.
-    pub(crate) fn drop_stale(&mut self, mut gone: impl FnMut(&Key, &Entry)) {
+    /// Drops the entries that are held over, except under the key `but`, and calls `gone` with each.
+    pub(crate) fn drop_stale(&mut self, but: Option<&str>, mut gone: impl FnMut(&Key, &Entry)) {
         if self.stale == 0 {
             return;
         }
-        let keys: Vec<Key> = self.entries.iter().filter(|(_, entry)| entry.stale).map(|(key, _)| key.clone()).collect();
+        let stale = self.entries.iter().filter(|(key, entry)| entry.stale && but != Some(&***key));
+        let keys: Vec<Key> = stale.map(|(key, _)| key.clone()).collect();
         for key in keys {
             if let Some(entry) = self.remove(&key) {
                 gone(&key, &entry);

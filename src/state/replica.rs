@@ -206,7 +206,7 @@ impl Replica {
 
     /// Gives up a transfer that cannot end, because nobody who could finish it is left: what it did not confirm goes.
     pub fn abandon_transfer(&mut self, mut changed: impl FnMut(Change)) {
-        self.end_transfer(&mut changed);
+        self.drop_held_over(None, &mut changed);
     }
 
     /// Whether a delta applies, and what it changes before its entries: the generation, the start of a transfer.
@@ -239,24 +239,25 @@ impl Replica {
         if delta.from > self.progress.max {
             return Applied::Gap;
         }
+        // Before the entries: they may need the room of tombstones that the owner has collected.
+        self.adopt_floor(delta.generation, delta.floor);
         Applied::Forward
     }
 
-    /// What follows from having moved forward: the sender's floor is adopted, a transfer that is complete ends.
+    /// What follows from having moved forward: a transfer that is complete ends.
     fn settle(&mut self, delta: &Delta, changed: &mut impl FnMut(Change)) {
-        self.adopt_floor(delta.generation, delta.floor);
         if self.unfinished.as_ref().is_some_and(|unfinished| unfinished.version <= self.progress.max) {
             self.unfinished = None;
         }
         self.map.horizon = self.map.horizon.max(delta.max);
         if self.map.stale() > 0 && self.progress.max >= self.map.horizon && !self.progress.in_transfer() {
-            self.end_transfer(changed);
+            self.drop_held_over(None, changed);
         }
     }
 
-    fn end_transfer(&mut self, changed: &mut impl FnMut(Change)) {
+    fn drop_held_over(&mut self, but: Option<&str>, changed: &mut impl FnMut(Change)) {
         let version = self.progress.max;
-        self.map.drop_stale(|key, entry| {
+        self.map.drop_stale(but, |key, entry| {
             if matches!(entry.content, Content::Value(_)) {
                 changed(Change::Delete { key: key.clone(), version });
             }
@@ -275,12 +276,22 @@ impl Replica {
             Content::Value(value) => value.as_bytes().len(),
             Content::Deleted | Content::Expired => 0,
         };
-        let (keys, bytes) = self.map.size_with(&entry.key, size);
+        // A tombstone that the owner has collected meanwhile says that its key is gone, and takes no room.
+        let tombstone = !matches!(entry.content, Content::Value(_)) && entry.life.is_none();
+        let collected = tombstone && entry.version <= self.progress.floor;
+        let is_full = |map: &Map| {
+            let (keys, bytes) = map.size_with(&entry.key, size);
+            !collected && (keys > limits.keys || bytes > limits.map_bytes)
+        };
+        if is_full(&self.map) {
+            // Better a flicker than an entry that does not come again.
+            self.drop_held_over(Some(&*entry.key), changed);
+        }
         let over = if entry.key.len() > limits.key_bytes {
             Some(Refusal::KeyTooLong)
         } else if size > limits.value_bytes {
             Some(Refusal::ValueTooLarge)
-        } else if keys > limits.keys || bytes > limits.map_bytes {
+        } else if is_full(&self.map) {
             Some(Refusal::MapFull)
         } else {
             None
@@ -304,7 +315,7 @@ impl Replica {
             content = Content::Expired;
         }
         let new = Entry { version, content, deadline, stale: false };
-        let old = self.map.insert(&key, new.clone());
+        let old = if collected { self.map.remove(&key) } else { self.map.insert(&key, new.clone()) };
         let old_value = old.and_then(|old| match old.content {
             Content::Value(value) => Some((value, old.version, old.deadline)),
             Content::Deleted | Content::Expired => None,
