@@ -134,7 +134,8 @@ impl Node {
             stats: Stats::default(),
             unix_origin: unix_ms.saturating_sub(now.as_micros() / 1000),
             next_round: now + phase,
-            next_join: (!config.seeds.is_empty()).then_some(now),
+            // They are tried as soon as their addresses are known; this is for those who then do not answer.
+            next_join: (!config.seeds.is_empty()).then_some(now + FIRST_JOIN_DELAY.min(config.interval)),
             join_delay: FIRST_JOIN_DELAY.min(config.interval),
             budget: config.bytes_per_round,
             asked: [0; OPEN_DIGESTS],
