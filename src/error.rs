@@ -90,16 +90,28 @@ impl fmt::Display for Error {
             Error::Encode(problem) => write!(f, "the value cannot be encoded: {problem}"),
             Error::Decode(problem) => write!(f, "the value is not of the type asked for: {problem}"),
             Error::KeyTooLong { len, limit } => {
-                write!(f, "the key has {len} bytes and the limit is {limit}; shorten it or raise `limits.key_bytes` on every node")
+                write!(
+                    f,
+                    "the key has {len} bytes and the limit is {limit}; shorten it or raise `limits.key_bytes` on every node"
+                )
             }
             Error::ValueTooLarge { len, limit } => {
-                write!(f, "the value has {len} bytes and the limit is {limit}; split it or raise `limits.value_bytes` on every node")
+                write!(
+                    f,
+                    "the value has {len} bytes and the limit is {limit}; split it or raise `limits.value_bytes` on every node"
+                )
             }
             Error::MapFull { keys, bytes } => {
-                write!(f, "the map is full with {keys} keys and tombstones in {bytes} bytes; delete keys, wait for tombstones to be collected, or raise `limits.keys` or `limits.map_bytes` on every node")
+                write!(
+                    f,
+                    "the map is full with {keys} keys and tombstones in {bytes} bytes; delete keys, wait for tombstones to be collected, or raise `limits.keys` or `limits.map_bytes` on every node"
+                )
             }
             Error::RateExceeded { permitted, retry_after } => {
-                write!(f, "the cluster permits {permitted:.0} bytes per second from this node; try again in {retry_after:?}, or use `set`, which does not ask")
+                write!(
+                    f,
+                    "the cluster permits {permitted:.0} bytes per second from this node; try again in {retry_after:?}, or use `set`, which does not ask"
+                )
             }
             Error::UnknownPeer(peer) => write!(f, "no peer {peer} is known here"),
             Error::StillAlive(peer) => {

@@ -133,11 +133,7 @@ impl Flow {
     }
 
     fn clamp(&self, rate: f64) -> f64 {
-        if rate.is_finite() {
-            rate.clamp(0.0, self.config.max)
-        } else {
-            0.0
-        }
+        if rate.is_finite() { rate.clamp(0.0, self.config.max) } else { 0.0 }
     }
 }
 

@@ -113,6 +113,16 @@ impl Gossiper {
 
     /// [`Gossiper::set`] for a value that ends after `life`: everywhere, whatever the nodes' wall clocks show.
     ///
+    /// ```
+    /// # use grapevine::Gossiper;
+    /// # use std::time::Duration;
+    /// let node = Gossiper::builder().start()?;
+    /// node.set_for("lock", "held", Duration::from_millis(50))?;
+    /// assert!(node.get("lock").is_some());
+    /// assert!(node.wait_until(Duration::from_secs(5), |node| node.get("lock").is_none()));
+    /// # Ok::<(), grapevine::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// Those of [`Gossiper::set`].
     pub fn set_for<T: Serialize + ?Sized>(&self, key: &str, value: &T, life: Duration) -> Result<u64, Error> {
@@ -124,7 +134,7 @@ impl Gossiper {
     /// # Errors
     /// Those of [`Gossiper::set`].
     pub fn set_until<T: Serialize + ?Sized>(&self, key: &str, value: &T, deadline: Clock) -> Result<u64, Error> {
-        self.set_value(key, Value::encode(value)?, Some(self.inner.shared.from_clock(deadline)))
+        self.set_value(key, Value::encode(value)?, Some(self.inner.shared.at_clock(deadline)))
     }
 
     /// [`Gossiper::set`] for a value that is encoded already.
@@ -136,6 +146,16 @@ impl Gossiper {
     }
 
     /// [`Gossiper::set`], unless this node writes faster than [`Gossiper::permitted_rate`].
+    ///
+    /// ```
+    /// # use grapevine::{Error, Gossiper};
+    /// let node = Gossiper::builder().start()?;
+    /// match node.try_set("load", &0.7) {
+    ///     Err(Error::RateExceeded { retry_after, .. }) => println!("too fast; again in {retry_after:?}"),
+    ///     other => println!("version {}", other?),
+    /// }
+    /// # Ok::<(), grapevine::Error>(())
+    /// ```
     ///
     /// # Errors
     /// Those of [`Gossiper::set`], and [`Error::RateExceeded`], which says when to try again.
@@ -154,6 +174,14 @@ impl Gossiper {
     }
 
     /// Deletes a key of this node's map. Returns whether there was one.
+    ///
+    /// ```
+    /// # use grapevine::Gossiper;
+    /// let node = Gossiper::builder().initial("a", &1).start()?;
+    /// assert!(node.delete("a")?);
+    /// assert!(!node.delete("a")?);
+    /// # Ok::<(), grapevine::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Stopped`].
@@ -211,6 +239,18 @@ impl Gossiper {
     }
 
     /// Everything at one moment: all peers with all entries.
+    ///
+    /// ```
+    /// # use grapevine::Gossiper;
+    /// let node = Gossiper::builder().initial("zone", "eu-1").start()?;
+    /// for (peer, seen) in &node.snapshot().peers {
+    ///     println!("{peer} is {}", seen.info.state);
+    ///     for entry in &seen.entries {
+    ///         println!("  {} = {}", entry.key, entry.value);
+    ///     }
+    /// }
+    /// # Ok::<(), grapevine::Error>(())
+    /// ```
     pub fn snapshot(&self) -> Snapshot {
         self.read(|node, now| {
             let peers = node.peers().map(|(peer, _)| peer).chain([node.me()]);
@@ -251,6 +291,15 @@ impl Gossiper {
     }
 
     /// Drops a peer that is not alive, with its map, here and wherever else it is not seen alive: one that will never be back.
+    ///
+    /// ```
+    /// # use grapevine::Gossiper;
+    /// # let node = Gossiper::builder().start()?;
+    /// for peer in node.failed_peers() {
+    ///     node.forget(peer)?;
+    /// }
+    /// # Ok::<(), grapevine::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::UnknownPeer`], [`Error::StillAlive`] and [`Error::Stopped`].
@@ -318,6 +367,15 @@ impl Gossiper {
 
     /// Tells the others that this node leaves, for at most `timeout`, and stops it. The others list it as left, not as failed.
     ///
+    /// ```
+    /// # use grapevine::Gossiper;
+    /// # use std::time::Duration;
+    /// let node = Gossiper::builder().start()?;
+    /// node.leave(Duration::from_secs(1))?;
+    /// assert!(node.set("a", &1).is_err());
+    /// # Ok::<(), grapevine::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::TimedOut`] if too few confirmed that they heard it; the node has stopped all the same. [`Error::Stopped`] if it
     /// had before.
@@ -328,11 +386,7 @@ impl Gossiper {
         })?;
         let heard = self.wait_until(timeout, |node| node.read(|node, _| node.farewell_heard()));
         self.stop();
-        if heard {
-            Ok(())
-        } else {
-            Err(Error::TimedOut(timeout))
-        }
+        if heard { Ok(()) } else { Err(Error::TimedOut(timeout)) }
     }
 
     /// Stops the node without a word: to the others it fails.

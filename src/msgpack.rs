@@ -5,8 +5,8 @@
 
 use std::marker::PhantomData;
 
-use serde::de::{DeserializeOwned, DeserializeSeed};
 use serde::Serialize;
+use serde::de::{DeserializeOwned, DeserializeSeed};
 
 /// How deep a value may nest. rmp_serde's own default of 1,024 costs a megabyte of stack.
 const MAX_DEPTH: usize = 64;
@@ -31,11 +31,7 @@ pub(crate) fn read_all_seed<'de, S: DeserializeSeed<'de>>(bytes: &[u8], seed: S)
     let mut decoder = rmp_serde::Deserializer::new(&mut rest);
     decoder.set_max_depth(MAX_DEPTH);
     let value = seed.deserialize(&mut decoder).map_err(|error| error.to_string())?;
-    if rest.is_empty() {
-        Ok(value)
-    } else {
-        Err(format!("{} bytes follow the value", rest.len()))
-    }
+    if rest.is_empty() { Ok(value) } else { Err(format!("{} bytes follow the value", rest.len())) }
 }
 
 /// Writing single objects into a growing buffer; a `Vec` takes every write.

@@ -2,9 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crossbeam_channel::{bounded, Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use parking_lot::Mutex;
 
 use crate::event::{Event, EventFilter};
@@ -85,18 +85,12 @@ impl Subscription {
 
     /// Waits for the next event for so long; `None` if none came, or none will come any more.
     pub fn recv_timeout(&self, timeout: Duration) -> Option<Event> {
-        self.take_missed().or_else(|| match self.receiver.recv_deadline(Instant::now() + timeout) {
-            Ok(event) => Some(event),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        })
+        self.take_missed().or_else(|| self.receiver.recv_timeout(timeout).ok())
     }
 
     /// The next event if there is one.
     pub fn try_recv(&self) -> Option<Event> {
-        self.take_missed().or_else(|| match self.receiver.try_recv() {
-            Ok(event) => Some(event),
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-        })
+        self.take_missed().or_else(|| self.receiver.try_recv().ok())
     }
 
     /// Waits for one event after the other, until the node has stopped.

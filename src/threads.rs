@@ -2,13 +2,13 @@
 //! events, let go, send its datagrams.
 
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant as Clock};
 
-use crossbeam_channel::{bounded, Receiver, Sender};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::{Condvar, Mutex};
 
 use crate::error::Error;
@@ -114,7 +114,7 @@ impl Shared {
     }
 
     /// A point of the system's monotonic clock on the node's.
-    pub(crate) fn from_clock(&self, clock: Clock) -> Instant {
+    pub(crate) fn at_clock(&self, clock: Clock) -> Instant {
         Instant::ZERO + clock.saturating_duration_since(self.origin)
     }
 

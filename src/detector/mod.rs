@@ -349,11 +349,7 @@ fn encode(units: u64) -> u16 {
 
 fn decode(sample: u16) -> u64 {
     let sample = u64::from(sample);
-    if sample < FINE {
-        sample
-    } else {
-        FINE + (sample - FINE) * COARSE_STEP
-    }
+    if sample < FINE { sample } else { FINE + (sample - FINE) * COARSE_STEP }
 }
 
 /// `value`, or the bound that is nearest to it; the lower one for NaN.

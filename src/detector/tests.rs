@@ -1,4 +1,4 @@
-use std::f64::consts::{LN_10, LN_2, LOG10_E};
+use std::f64::consts::{LN_2, LN_10, LOG10_E};
 
 use proptest::prelude::*;
 

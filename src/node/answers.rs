@@ -5,12 +5,12 @@ use crate::msgpack::Write;
 use crate::node::deltas::Wishes;
 use crate::node::learn::advance_member;
 use crate::node::receive::Sender;
-use crate::node::{Node, Output, OPEN_DIGESTS};
+use crate::node::{Node, OPEN_DIGESTS, Output};
 use crate::peer::{Peer, PeerState};
-use crate::reconcile::{heartbeat_difference, heartbeat_told, pack_owner, Packed, Room};
-use crate::state::{in_window, place, Mark, Member, Progress, Row, Telling};
+use crate::reconcile::{Packed, Room, heartbeat_difference, heartbeat_told, pack_owner};
+use crate::state::{Mark, Member, Progress, Row, Telling, in_window, place};
 use crate::stats::Refusal;
-use crate::wire::{put_row, put_want, Answer, Columns, CompactDigest, Digest, Message, Want};
+use crate::wire::{Answer, Columns, CompactDigest, Digest, Message, Want, put_row, put_want};
 
 /// What an answer takes beside the header and its sequences, at most: ids, rest of the window, rate, credit, lengths.
 const ANSWER_BYTES: usize = 5 + 40 + 9 + 1 + 5 + 2 + 4 * 3;

@@ -6,12 +6,12 @@ use crate::node::proof::Path;
 use crate::node::receive::Sender;
 use crate::node::{Node, Output};
 use crate::peer::{Peer, PeerState};
-use crate::reconcile::{pack_owner, Packed, Room, Session};
+use crate::reconcile::{Packed, Room, Session, pack_owner};
 use crate::state::{Applied, Content, DeltaEntry, Mark, Progress, Row};
 use crate::stats::Refusal;
 use crate::value::Value;
 use crate::wire::{
-    put_want, DeltaMessage, Deltas, End, Message, OwnerDelta, Want, WantMessage, WireContent, WireEntry,
+    DeltaMessage, Deltas, End, Message, OwnerDelta, Want, WantMessage, WireContent, WireEntry, put_want,
 };
 
 /// What a delta message or a want message takes beside the header and its sequence, at most.
@@ -306,7 +306,10 @@ fn whole_entry(entry: &WireEntry<'_>) -> Option<DeltaEntry> {
     Some(DeltaEntry { key: entry.key.into(), version: entry.version, content, life: entry.life })
 }
 
-fn piece_of<'a>(entry: &WireEntry<'a>) -> Option<(DeltaEntry, (usize, usize, &'a [u8]))> {
+/// Total size, offset and bytes.
+type Piece<'a> = (usize, usize, &'a [u8]);
+
+fn piece_of<'a>(entry: &WireEntry<'a>) -> Option<(DeltaEntry, Piece<'a>)> {
     let WireContent::Piece { total, offset, bytes } = entry.content else {
         return None;
     };

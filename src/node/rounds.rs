@@ -6,10 +6,10 @@ use std::time::Duration;
 use crate::detector::Judge;
 use crate::instant::Instant;
 use crate::node::proof::Path;
-use crate::node::{Node, Output, OPEN_DIGESTS};
+use crate::node::{Node, OPEN_DIGESTS, Output};
 use crate::peer::{Peer, PeerState};
 use crate::reconcile::PreparedDigest;
-use crate::select::{choose, choose_alive, Candidates};
+use crate::select::{Candidates, choose, choose_alive};
 use crate::wire::{CompactDigest, Digest, Message, Rates};
 
 /// What a digest takes beside the header and its records or columns, at most: id, window, rates, roster, base, tick,

@@ -3,7 +3,7 @@
 use crate::msgpack::Write;
 use crate::peer::Peer;
 use crate::state::{Progress, Ring, Row, Telling};
-use crate::wire::{put_row, Columns};
+use crate::wire::{Columns, put_row};
 
 /// The most peers in one compact window. More would fit a datagram, but where two rosters differ it is the whole window
 /// that is told in full.

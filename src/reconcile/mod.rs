@@ -7,7 +7,7 @@ mod news;
 mod pack;
 
 pub use catch_up::{CatchUp, Session};
-pub(crate) use digests::{heartbeat_difference, heartbeat_told};
 pub use digests::{DigestSet, PreparedDigest};
+pub(crate) use digests::{heartbeat_difference, heartbeat_told};
 pub use news::News;
-pub use pack::{pack_owner, Packed, Room};
+pub use pack::{Packed, Room, pack_owner};

@@ -3,7 +3,7 @@
 use crate::instant::Instant;
 use crate::state::{Content, Entry, Map, Progress, Ring};
 use crate::value::Key;
-use crate::wire::{entry_bytes, put_delta, put_entry, put_piece, Want, DELTA_HEAD_BYTES, ENTRY_HEAD_BYTES};
+use crate::wire::{DELTA_HEAD_BYTES, ENTRY_HEAD_BYTES, Want, entry_bytes, put_delta, put_entry, put_piece};
 
 /// A piece of a value smaller than this is not worth its head; it waits for the next datagram.
 const MIN_PIECE_BYTES: usize = 128;
@@ -104,11 +104,7 @@ fn pack(
         Some((version, end, false)) => want.unfinished = (version, end),
         None => {}
     }
-    if want.progress.max >= last {
-        Packed::All
-    } else {
-        Packed::Cut
-    }
+    if want.progress.max >= last { Packed::All } else { Packed::Cut }
 }
 
 fn start(progress: &Progress, last: u64, asker: &Progress) -> u64 {

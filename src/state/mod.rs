@@ -14,5 +14,5 @@ pub use map::{Content, Entry, Map};
 pub use own::{Change, OwnMap};
 pub use progress::{Delta, DeltaEntry, Offer, Progress};
 pub use replica::{Applied, Replica, Unfinished};
-pub(crate) use ring::{in_window, place};
 pub use ring::{Mark, Member, Ring, RosterSum, Row, Telling};
+pub(crate) use ring::{in_window, place};

@@ -106,11 +106,7 @@ impl Replica {
         }
         self.progress.max = self.progress.max.max(delta.to);
         self.settle(delta, &mut changed);
-        if self.progress == held {
-            Applied::Nothing
-        } else {
-            Applied::Forward
-        }
+        if self.progress == held { Applied::Nothing } else { Applied::Forward }
     }
 
     /// Takes a piece of the value that follows `delta`: bytes from `offset` on of `entry`, whose content is not looked

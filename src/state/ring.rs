@@ -390,11 +390,7 @@ impl Ring {
                 (Some((own, _)), Some((other, _))) => place(own.peer, from) < place(other.peer, from),
                 (own, _) => own.is_some(),
             };
-            if own_is_next {
-                own.take()
-            } else {
-                others.next()
-            }
+            if own_is_next { own.take() } else { others.next() }
         })
     }
 
@@ -437,11 +433,7 @@ pub(crate) fn place(peer: Peer, from: Peer) -> (bool, Peer) {
 
 /// Whether `peer` is in the window from `from` once around the ring until `to`.
 pub(crate) fn in_window(peer: Peer, from: Peer, to: Peer) -> bool {
-    if from < to {
-        from <= peer && peer < to
-    } else {
-        from <= peer || peer < to
-    }
+    if from < to { from <= peer && peer < to } else { from <= peer || peer < to }
 }
 
 #[cfg(test)]

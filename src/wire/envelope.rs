@@ -114,9 +114,5 @@ fn put_optional(out: &mut Vec<u8>, value: Option<u64>) {
 }
 
 fn read_optional(reader: &mut Reader<'_>) -> Result<Option<u64>, Malformed> {
-    if reader.nil() {
-        Ok(None)
-    } else {
-        reader.uint().map(Some)
-    }
+    if reader.nil() { Ok(None) } else { reader.uint().map(Some) }
 }

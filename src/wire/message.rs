@@ -4,7 +4,7 @@ use crate::msgpack::{Malformed, Reader, Write};
 use crate::peer::Peer;
 use crate::stats::Refusal;
 use crate::wire::deltas::Deltas;
-use crate::wire::envelope::{finish, open, Header};
+use crate::wire::envelope::{Header, finish, open};
 use crate::wire::records::{Ints, Rows, Uints, Wants};
 
 const DIGEST: u8 = 1;

@@ -1,6 +1,6 @@
 //! What datagrams look like. docs/PROTOCOL.md tells the same for other languages, with test vectors.
 //!
-//! Decoding borrows from the datagram and allocates nothing; whatever is wrong is a [`Refusal`] and no panic.
+//! Decoding borrows from the datagram and allocates nothing; whatever is wrong is a [`Refusal`](crate::stats::Refusal) and no panic.
 
 mod deltas;
 mod envelope;
@@ -8,8 +8,8 @@ mod message;
 mod records;
 
 pub use crate::msgpack::Malformed;
-pub use deltas::{entry_bytes, put_delta, put_entry, put_piece, Deltas, Entries, OwnerDelta, WireContent, WireEntry};
 pub(crate) use deltas::{DELTA_HEAD_BYTES, ENTRY_HEAD_BYTES};
-pub use envelope::{checksum, Header, ENVELOPE_BYTES, PROTOCOL_VERSION};
+pub use deltas::{Deltas, Entries, OwnerDelta, WireContent, WireEntry, entry_bytes, put_delta, put_entry, put_piece};
+pub use envelope::{ENVELOPE_BYTES, Header, PROTOCOL_VERSION, checksum};
 pub use message::{Answer, Columns, CompactDigest, DeltaMessage, Digest, End, Message, Rates, WantMessage};
-pub use records::{put_row, put_want, Ints, Rows, Uints, Want, Wants};
+pub use records::{Ints, Rows, Uints, Want, Wants, put_row, put_want};
