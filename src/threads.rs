@@ -292,9 +292,11 @@ impl Shared {
     }
 }
 
+type ThreadBody = fn(&Arc<Shared>);
+
 /// Starts the three threads.
 pub(crate) fn start(shared: &Arc<Shared>) -> Result<Vec<JoinHandle<()>>, Error> {
-    let threads: [(&'static str, fn(&Arc<Shared>)); 3] =
+    let threads: [(&'static str, ThreadBody); 3] =
         [("grapevine-receiver", receive), ("grapevine-gossip", gossip), ("grapevine-detector", detect)];
     let mut handles = Vec::with_capacity(threads.len());
     for (name, run) in threads {

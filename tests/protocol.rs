@@ -8,8 +8,8 @@ use grapevine::state::{Content, Delta, Entry, Map, Mark, OwnMap, Progress, Row};
 use grapevine::stats::Refusal;
 use grapevine::value::{Key, Value};
 use grapevine::wire::{
-    put_delta, put_entry, put_row, put_want, Answer, Columns, CompactDigest, DeltaMessage, Digest, End, Header,
-    Message, Rates, Want, WantMessage,
+    Answer, Columns, CompactDigest, DeltaMessage, Digest, End, Header, Message, Rates, Want, WantMessage, put_delta,
+    put_entry, put_row, put_want,
 };
 
 const GENERATION: u64 = 1_760_000_000_000;
