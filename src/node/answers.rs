@@ -3,7 +3,7 @@
 use crate::instant::Instant;
 use crate::msgpack::Write;
 use crate::node::deltas::Wishes;
-use crate::node::learn::advance_member;
+use crate::node::learn::{Judging, advance_member};
 use crate::node::receive::Sender;
 use crate::node::{Node, OPEN_DIGESTS, Output};
 use crate::peer::{Peer, PeerState};
@@ -97,6 +97,9 @@ impl Node {
         });
         let base = self.generation();
         for theirs in &differing {
+            if theirs.peer == own_row.peer && theirs.progress.max > own_row.progress.max {
+                self.learn(now, theirs, sender.from, out);
+            }
             if let Some(mine) = self.ring.row(theirs.peer) {
                 self.compare_maps(&mut draft, &mine, theirs, base);
             }
@@ -366,7 +369,7 @@ impl Node {
         let mut came_alive: Vec<(Peer, PeerState)> = Vec::new();
         let own = self.ring.own_row();
         let mut own_told = 0;
-        let judge = &self.judge;
+        let judging = Judging { judge: &self.judge, catching_up: self.guard.is_catching_up(now) };
         self.ring.walk_roster(from, to, |peer, member| {
             let Some(Ok(difference)) = told.next() else { return };
             let Some(member) = member else {
@@ -375,7 +378,7 @@ impl Node {
                 return;
             };
             let heartbeat = heartbeat_told(columns, member.replica.progress().generation, difference);
-            if let Some(old) = advance_member(member, now, heartbeat, judge) {
+            if let Some(old) = advance_member(member, now, heartbeat, judging) {
                 came_alive.push((peer, old));
             }
             show(peer, Some(member), heartbeat);

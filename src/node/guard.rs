@@ -14,19 +14,30 @@ use crate::stats::Refusal;
 #[derive(Debug)]
 pub(super) struct PauseGuard {
     last_entry: Instant,
+    last_pause: Option<Instant>,
     interval: Duration,
 }
 
 impl PauseGuard {
     pub(super) fn new(now: Instant, interval: Duration) -> Self {
-        PauseGuard { last_entry: now, interval }
+        PauseGuard { last_entry: now, last_pause: None, interval }
     }
 
     /// How much longer than explicable nothing entered the core.
     fn entered(&mut self, now: Instant) -> Option<Duration> {
         let gap = now - self.last_entry;
         self.last_entry = self.last_entry.max(now);
-        (gap > self.interval * 2).then(|| gap - self.interval)
+        let paused = gap > self.interval * 2;
+        if paused {
+            self.last_pause = Some(now);
+        }
+        paused.then(|| gap - self.interval)
+    }
+
+    /// Whether datagrams that arrived during a pause may still come out of the socket. Their heartbeats are evidence of life, but the time
+    /// between them is not: hundreds of intervals of nothing would fill the window and convict everyone afterwards.
+    pub(super) fn is_catching_up(&self, now: Instant) -> bool {
+        self.last_pause.is_some_and(|pause| now - pause < self.interval)
     }
 }
 

@@ -1,7 +1,10 @@
 //! What member records say: who is there, how far its heartbeat is, whether it left.
 
+use std::time::Duration;
+
 use log::Level;
 
+use crate::detector::Judge;
 use crate::event::Event;
 use crate::instant::Instant;
 use crate::node::guard::once_a_minute;
@@ -12,6 +15,9 @@ use crate::stats::Refusal;
 
 /// A generation further ahead than this of one's own clock is refused, in milliseconds: one day.
 const MAX_AHEAD_MS: u64 = 86_400_000;
+/// A generation taken because of one that was heard of lies up to so many milliseconds above it. Below a minute, the least time
+/// between two renewals, so that generations cannot run ahead of the clock.
+const RENEWAL_SPREAD_MS: u64 = 32_768;
 /// A clock before 2020 was never set, and cannot judge generations. In milliseconds since 1970.
 const YEAR_2020_MS: u64 = 1_577_836_800_000;
 
@@ -45,10 +51,9 @@ impl Node {
 
     /// A heartbeat of the run that is known here, higher than before: the only evidence that a peer is alive.
     pub(super) fn advance(&mut self, now: Instant, peer: Peer, heartbeat: u64, out: &mut Output) {
-        let Some(member) = self.ring.member_mut(peer) else {
-            return;
-        };
-        if let Some(old) = advance_member(member, now, heartbeat, &self.judge) {
+        let judging = Judging { judge: &self.judge, catching_up: self.guard.is_catching_up(now) };
+        let Some(member) = self.ring.member_mut(peer) else { return };
+        if let Some(old) = advance_member(member, now, heartbeat, judging) {
             self.came_alive(now, peer, old, out);
         }
     }
@@ -171,7 +176,7 @@ impl Node {
         let above = heard.generation > mine.generation
             || heard.generation == mine.generation
                 && match row.mark {
-                    Mark::None => row.heartbeat > own.heartbeat || heard.max > mine.max,
+                    Mark::None => row.heartbeat > own.heartbeat || heard.max > mine.max || heard.floor > mine.floor,
                     Mark::Left => !self.left,
                     Mark::Forgotten => row.heartbeat >= own.heartbeat,
                 };
@@ -183,7 +188,9 @@ impl Node {
             return;
         }
         if once_a_minute(&mut self.last_renewal, now) {
-            let generation = self.unix_ms(now).max(heard.generation + 1).max(mine.generation.saturating_add(1));
+            // Not just the next one: a run before this one, which met the same past, may have taken that.
+            let beyond = heard.generation.saturating_add(self.dice.u64(1..=RENEWAL_SPREAD_MS));
+            let generation = self.unix_ms(now).max(beyond).max(mine.generation.saturating_add(1));
             self.ring.renew(generation);
             self.news.add_own(self.ring.me());
             out.log(
@@ -198,12 +205,20 @@ impl Node {
     }
 }
 
+/// How advances are judged at one moment.
+#[derive(Clone, Copy)]
+pub(super) struct Judging<'a> {
+    pub(super) judge: &'a Judge,
+    /// What comes now waited in the socket during a pause of this node's own: evidence of life without a rhythm.
+    pub(super) catching_up: bool,
+}
+
 /// Notes a heartbeat, and one sample of its interval if the peer was alive. If it was not, its state is returned.
 pub(super) fn advance_member(
     member: &mut Member,
     now: Instant,
     heartbeat: u64,
-    judge: &crate::detector::Judge,
+    judging: Judging<'_>,
 ) -> Option<PeerState> {
     if heartbeat <= member.heartbeat {
         return None;
@@ -211,7 +226,11 @@ pub(super) fn advance_member(
     match member.state {
         PeerState::Alive => {
             member.heartbeat = heartbeat;
-            member.detector.heartbeat(now, judge);
+            if judging.catching_up {
+                member.detector.shift(Duration::MAX, now);
+            } else {
+                member.detector.heartbeat(now, judging.judge);
+            }
             None
         }
         PeerState::Known | PeerState::Failed => {
