@@ -106,10 +106,38 @@ fn each_foreign_thing_has_its_place() {
 /// No clock, socket, thread or dice of its own.
 #[test]
 fn the_core_is_handed_everything() {
-    let core = ["instant", "msgpack", "peer", "value", "event", "stats", "detector", "config", "state", "wire", "flow", "reconcile", "select", "node"];
+    let core = [
+        "instant",
+        "msgpack",
+        "peer",
+        "value",
+        "event",
+        "stats",
+        "detector",
+        "config",
+        "state",
+        "wire",
+        "flow",
+        "reconcile",
+        "select",
+        "node",
+    ];
     let foreign = [
-        "std::time::Instant", "time::SystemTime", "Instant::now", "std::thread", "UdpSocket", "ToSocketAddrs", "fastrand::Rng::new", "Rng::new()",
-        "parking_lot", "crossbeam", "log::info", "log::warn", "log::debug", "log::error", "println!",
+        "std::time::Instant",
+        "time::SystemTime",
+        "Instant::now",
+        "std::thread",
+        "UdpSocket",
+        "ToSocketAddrs",
+        "fastrand::Rng::new",
+        "Rng::new()",
+        "parking_lot",
+        "crossbeam",
+        "log::info",
+        "log::warn",
+        "log::debug",
+        "log::error",
+        "println!",
     ];
     for source in sources().iter().filter(|source| core.contains(&source.module.as_str())) {
         for name in foreign {

@@ -5,14 +5,16 @@
 
 mod forgotten;
 mod map;
+mod member;
 mod own;
 mod progress;
 mod replica;
 mod ring;
 
 pub use map::{Content, Entry, Map};
+pub use member::{Mark, Member, Row, Telling};
 pub use own::{Change, OwnMap};
 pub use progress::{Delta, DeltaEntry, Offer, Progress};
 pub use replica::{Applied, Replica, Unfinished};
-pub use ring::{Mark, Member, Ring, RosterSum, Row, Telling};
+pub use ring::{Ring, RosterSum};
 pub(crate) use ring::{in_window, place};

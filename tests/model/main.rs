@@ -48,11 +48,8 @@ const TWO_HOLDERS: Scenario =
 // Each looks at one thing closely; all things at once would be too many states.
 
 /// Deletions, and copies that fall below the floor.
-const FLOORS: Scenario = Scenario {
-    name: "floors",
-    budget: Budget { ops: 4, sets: 2, deletes: 1, collects: 1, ..NOTHING },
-    ..TWO_HOLDERS
-};
+const FLOORS: Scenario =
+    Scenario { name: "floors", budget: Budget { ops: 4, sets: 2, deletes: 1, collects: 1, ..NOTHING }, ..TWO_HOLDERS };
 /// New runs of the owner.
 const RUNS: Scenario = Scenario {
     name: "runs",
