@@ -1,5 +1,5 @@
-//! One node in a terminal. It tells what happens in the cluster as it happens, and obeys what it reads: `set KEY VALUE`,
-//! `get`, `peers`, `quit`. It leaves at the end of its input, too.
+//! One node in a terminal. It tells what happens in the cluster as it happens, and obeys what it reads:
+//! `set KEY VALUE`, `get`, `peers`, `quit`. It leaves at the end of its input, too.
 //!
 //! ```sh
 //! cargo run --release --example node -- --bind 127.0.0.1:9000 --set colour=red
@@ -22,11 +22,9 @@ fn main() {
 }
 
 fn run() -> Result<(), Box<dyn error::Error>> {
-    let node = configure(env::args().skip(1))?.start()?;
+    let (node, events) = configure(env::args().skip(1))?.start_subscribed()?;
     println!("{} is up; {HELP}", node.peer());
-    let events = node.subscribe();
     let teller = thread::spawn(move || events.iter().for_each(tell));
-    // What came before the subscription, its own keys above all.
     print_entries(&node);
     for line in io::stdin().lines() {
         match line?.splitn(3, ' ').collect::<Vec<_>>()[..] {

@@ -9,6 +9,7 @@ use crate::config::{Config, Limits};
 use crate::detector::DetectorConfig;
 use crate::error::Error;
 use crate::gossiper::Gossiper;
+use crate::subscription::Subscription;
 use crate::value::Value;
 
 /// Settings of a node to be started. Each is described at its field in [`Config`]; what is wrong with one is told by
@@ -161,6 +162,30 @@ impl Builder {
             Some(error) => Err(error),
             None => Gossiper::start(self.config),
         }
+    }
+
+    /// Starts the node with a subscription to all its events from the first one on: a seed on the same network answers
+    /// within a millisecond, before a call to [`Gossiper::subscribe`] could follow.
+    ///
+    /// ```
+    /// use grapevine::{Event, Gossiper};
+    ///
+    /// let seed = Gossiper::builder().start()?;
+    /// let (node, events) = Gossiper::builder().seed(seed.peer().to_string()).start_subscribed()?;
+    /// let first = events.recv();
+    /// assert!(matches!(first, Some(Event::NewPeer { peer, .. }) if peer == seed.peer()));
+    /// # drop(node);
+    /// # Ok::<(), grapevine::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`Builder::start`].
+    pub fn start_subscribed(self) -> Result<(Gossiper, Subscription), Error> {
+        if let Some(error) = self.wrong {
+            return Err(error);
+        }
+        let transport = Gossiper::bind(&self.config)?;
+        Gossiper::start_after(self.config, transport, Gossiper::subscribe)
     }
 
     fn one_addr(&mut self, setting: &'static str, addr: impl ToSocketAddrs) -> Option<SocketAddr> {

@@ -57,10 +57,15 @@ impl Gossiper {
     /// # Errors
     /// [`Error::Config`], [`Error::Bind`] (the address is in use, above all) and [`Error::Thread`].
     pub fn start(config: Config) -> Result<Gossiper, Error> {
+        let transport = Gossiper::bind(&config)?;
+        Gossiper::start_with(config, transport)
+    }
+
+    pub(crate) fn bind(config: &Config) -> Result<Arc<dyn Transport>, Error> {
         config.validate()?;
         let addr = config.bind;
         let transport = UdpTransport::bind(addr).map_err(|source| Error::Bind { addr, source })?;
-        Gossiper::start_with(config, Arc::new(transport))
+        Ok(Arc::new(transport))
     }
 
     /// Starts a node over a transport of your own.
@@ -68,6 +73,15 @@ impl Gossiper {
     /// # Errors
     /// [`Error::Config`] and [`Error::Thread`].
     pub fn start_with(config: Config, transport: Arc<dyn Transport>) -> Result<Gossiper, Error> {
+        Gossiper::start_after(config, transport, |_| ()).map(|(node, ())| node)
+    }
+
+    /// Starts a node, and calls `prepare` before anything can happen to it.
+    pub(crate) fn start_after<R>(
+        config: Config,
+        transport: Arc<dyn Transport>,
+        prepare: impl FnOnce(&Gossiper) -> R,
+    ) -> Result<(Gossiper, R), Error> {
         let bound = transport.local_addr();
         let mut advertise = config.advertise.unwrap_or(bound);
         if advertise.port() == 0 {
@@ -79,10 +93,13 @@ impl Gossiper {
         let unix_ms = u64::try_from(unix_ms).unwrap_or(u64::MAX);
         let node = Node::new(config, peer, Instant::ZERO, unix_ms, unpredictable())?;
         let shared = Shared::new(node, transport, Clock::now());
-        shared.resolve_all();
-        let threads = threads::start(&shared)?;
+        let inner = Inner { shared, peer, bound, events, threads: Mutex::default() };
+        let node = Gossiper { inner: Arc::new(inner) };
+        let prepared = prepare(&node);
+        node.inner.shared.resolve_all();
+        *node.inner.threads.lock() = threads::start(&node.inner.shared)?;
         log::info!("node {peer} started, bound to {bound}");
-        Ok(Gossiper { inner: Arc::new(Inner { shared, peer, bound, events, threads: Mutex::new(threads) }) })
+        Ok((node, prepared))
     }
 
     /// This node's identity: its advertised address.
@@ -195,6 +212,9 @@ impl Gossiper {
     }
 
     /// The value of a key of any peer's map, as far as it is known here.
+    ///
+    /// While the map of a peer that restarted is on its way, keys that it had before stay readable with their old values,
+    /// so that a reader does not see those vanish which come back.
     pub fn get_from(&self, peer: Peer, key: &str) -> Option<Value> {
         self.read(|node, now| node.map(peer)?.get(key)?.readable(now).cloned())
     }
@@ -307,7 +327,8 @@ impl Gossiper {
         self.write(|node, now, out| node.forget(now, peer, out))
     }
 
-    /// All events from now on.
+    /// All events from now on. For those of the very first moments there is
+    /// [`Builder::start_subscribed`](crate::builder::Builder::start_subscribed).
     ///
     /// ```
     /// # use grapevine::{Event, Gossiper};
@@ -389,7 +410,7 @@ impl Gossiper {
         if heard { Ok(()) } else { Err(Error::TimedOut(timeout)) }
     }
 
-    /// Stops the node without a word: to the others it fails.
+    /// Stops the node without a word: to the others it fails. Its socket is closed when the last handle is dropped.
     pub fn stop(&self) {
         self.inner.stop();
     }

@@ -21,6 +21,7 @@ mod figures;
 mod machine;
 mod options;
 mod plan;
+mod plot;
 mod print;
 mod programs;
 mod rows;
@@ -72,6 +73,9 @@ fn compare(arguments: Arguments) -> Outcome<ExitCode> {
         print::json(&lines, &results, &machine, &options);
     } else {
         print::table(&lines, &results, &machine, &options);
+    }
+    if let (Some(file), Some(svg)) = (&options.plot, plot::spread(&results)) {
+        std::fs::write(file, svg)?;
     }
     let missed = options.check && lines.iter().any(|line| line.holds() == Some(false));
     Ok(if missed || results.ours_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS })

@@ -17,6 +17,7 @@ options:
   --repeat N     runs of each measurement, peer and ours in turn [3; quick 1]
   --no-peer      Grapevine alone
   --json         everything as one JSON object, the raw results included
+  --plot FILE    draws row 1 as an SVG
   --check        exit with status 1 if a target is missed
 
 Each measurement can be taken by itself in this program as a child:
@@ -39,6 +40,8 @@ pub struct Options {
     pub peer: bool,
     /// Whether machines are to read the result.
     pub json: bool,
+    /// Where to draw row 1.
+    pub plot: Option<String>,
     /// Whether a missed target is a failure.
     pub check: bool,
 }
@@ -49,8 +52,15 @@ impl Options {
     /// # Errors
     /// For what is not understood.
     pub fn parse(mut arguments: Arguments) -> Outcome<Option<Options>> {
-        let mut options =
-            Options { rows: ROWS.collect(), quick: false, repeat: 0, peer: true, json: false, check: false };
+        let mut options = Options {
+            rows: ROWS.collect(),
+            quick: false,
+            repeat: 0,
+            peer: true,
+            json: false,
+            plot: None,
+            check: false,
+        };
         while let Some(word) = arguments.next_word() {
             match word.as_str() {
                 "--rows" => options.rows = rows(&arguments.value::<String>(&word)?)?,
@@ -58,6 +68,7 @@ impl Options {
                 "--quick" => options.quick = true,
                 "--no-peer" => options.peer = false,
                 "--json" => options.json = true,
+                "--plot" => options.plot = Some(arguments.value::<String>(&word)?),
                 "--check" => options.check = true,
                 "--help" | "-h" => return Ok(None),
                 other => return Err(format!("`{other}` is not understood; try --help").into()),

@@ -10,8 +10,8 @@ use grapevine::{Builder, Error, Event, EventFilter, EventKind, Gossiper, Peer, S
 
 use crate::screen::Screen;
 
-/// Between two gossip rounds. A failure takes four to seven of them to be seen by all: short enough to watch, long enough
-/// that a busy machine does not make nodes look dead.
+/// Between two gossip rounds. A failure takes four to eight of them to be seen by all: short enough to watch, long
+/// enough that a busy machine does not make nodes look dead.
 pub const INTERVAL: Duration = Duration::from_millis(400);
 /// How long one step may take, and how long all of them together.
 const STEP_PATIENCE: Duration = Duration::from_secs(10);

@@ -1,8 +1,8 @@
 //! A whole cluster in one process, for real: every node has its own UDP socket on the loopback interface.
 //!
-//! The nodes find each other through one seed. A late peer joins and sets a key, then one with a life. One node restarts
-//! with another map, one leaves, and one is killed without a word. Each step is watched on every node until the last
-//! one has seen it; the summary says how long that took. The exit status is 0 only if all of it happened.
+//! The nodes find each other through one seed. A late peer joins and sets a key, then one with a life. One node
+//! restarts with another map, one leaves, and one is killed without a word. Each step is watched on every node until
+//! the last one has seen it; the summary says how long that took. The exit status is 0 only if all of it happened.
 //!
 //! ```sh
 //! cargo run --release --example cluster
