@@ -268,6 +268,11 @@ impl Replica {
         changed: &mut impl FnMut(Change),
         refused: &mut impl FnMut(Refusal),
     ) {
+        if self.map.get(&entry.key).is_some_and(|held_over| held_over.version > entry.version) {
+            // In a transfer, from a sender who is behind with this key. The owner has overwritten both, above what the
+            // sender has confirmed; until that comes, readers keep the newer one.
+            return;
+        }
         let size = match &entry.content {
             Content::Value(value) => value.as_bytes().len(),
             Content::Deleted | Content::Expired => 0,

@@ -74,8 +74,8 @@ impl Transport for UdpTransport {
 
     fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<(usize, SocketAddr)>> {
         match self.socket.recv_from(buffer) {
-            Ok((0, _)) => Ok(None),
-            Ok((len, from)) => Ok(Some((len, SocketAddr::new(from.ip().to_canonical(), from.port())))),
+            Ok((0, from)) if canonical(from) == self.loopback => Ok(None),
+            Ok((len, from)) => Ok(Some((len, canonical(from)))),
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => Ok(None),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(None),
             Err(error) => Err(error),
@@ -95,6 +95,11 @@ impl Transport for UdpTransport {
         let line = text.lines().find(|line| line.split_whitespace().nth(9) == Some(inode.as_str()))?;
         line.split_whitespace().last()?.parse().ok()
     }
+}
+
+/// IPv4 addresses that a dual-stack socket shows as IPv6 ones, as what they are.
+fn canonical(addr: SocketAddr) -> SocketAddr {
+    SocketAddr::new(addr.ip().to_canonical(), addr.port())
 }
 
 #[cfg(unix)]

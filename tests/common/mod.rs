@@ -2,7 +2,9 @@
 #![allow(dead_code, unused_imports)]
 
 pub mod forge;
+pub mod host;
 pub mod net;
+pub mod program;
 
 use std::time::Duration;
 

@@ -2,7 +2,7 @@
 //!
 //! Nothing in it is random but for its seed, so that a test that fails once fails always.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -10,67 +10,10 @@ use fastrand::Rng;
 use grapevine::config::Config;
 use grapevine::instant::Instant;
 use grapevine::node::{Node, Output};
-use grapevine::{Error, Event, Peer, PeerState, Value};
+use grapevine::{Event, Peer};
 
-/// The wall clock at the start of every test: some day in 2024, in milliseconds since 1970.
-pub const START_MS: u64 = 1_720_000_000_000;
-
-/// A node's defaults; the tests count in its interval of one second.
-pub fn config() -> Config {
-    Config::default()
-}
-
-/// What the wire does to a datagram.
-#[derive(Clone, Debug)]
-pub struct Faults {
-    /// It is lost with this probability.
-    pub loss: f64,
-    /// It arrives twice with this probability.
-    pub duplication: f64,
-    /// How long it takes, drawn for each anew: those that follow closely overtake each other.
-    pub delay: std::ops::Range<Duration>,
-}
-
-impl Faults {
-    /// A local network.
-    pub const NONE: Faults =
-        Faults { loss: 0.0, duplication: 0.0, delay: Duration::from_micros(100)..Duration::from_micros(500) };
-}
-
-struct Datagram {
-    from: SocketAddr,
-    to: SocketAddr,
-    bytes: Vec<u8>,
-}
-
-struct Host {
-    config: Config,
-    /// `None` while the process is dead.
-    node: Option<Node>,
-    /// When it was started: its own clock shows zero there.
-    origin: Instant,
-    /// By how many milliseconds its wall clock is off.
-    clock_ms: i64,
-    paused: bool,
-    /// Datagrams that wait in the socket of a paused process.
-    socket: VecDeque<Datagram>,
-    events: Vec<(Instant, Event)>,
-}
-
-impl Host {
-    fn local(&self, now: Instant) -> Instant {
-        Instant::ZERO + (now - self.origin)
-    }
-
-    /// When, on the network's clock, it has something to do next.
-    fn due(&self) -> Option<Instant> {
-        let node = self.node.as_ref().filter(|_| !self.paused)?;
-        if !self.socket.is_empty() {
-            return Some(Instant::ZERO);
-        }
-        Some(self.origin + (node.next_gossip().min(node.next_detect()) - Instant::ZERO))
-    }
-}
+use super::host::{Datagram, Host};
+pub use super::host::{Faults, START_MS, config};
 
 /// The network.
 pub struct Net {
@@ -129,16 +72,7 @@ impl Net {
 
     /// Starts a node at this address, whose wall clock is off by so many milliseconds.
     pub fn start_at(&mut self, peer: Peer, config: Config, clock_ms: i64) -> Peer {
-        let host = Host {
-            config,
-            node: None,
-            origin: self.now,
-            clock_ms,
-            paused: false,
-            socket: VecDeque::new(),
-            events: Vec::new(),
-        };
-        self.hosts.insert(peer, host);
+        self.hosts.insert(peer, Host::new(config, clock_ms));
         self.boot(peer);
         peer
     }
@@ -161,15 +95,9 @@ impl Net {
     }
 
     fn boot(&mut self, peer: Peer) {
-        let now = self.now;
-        let seed = self.dice.u64(..);
+        let (now, seed) = (self.now, self.dice.u64(..));
         let host = self.host(peer);
-        let unix_ms = (START_MS + now.as_micros() / 1000).checked_add_signed(host.clock_ms);
-        let node = Node::new(host.config.clone(), peer, Instant::ZERO, unix_ms.unwrap(), seed).unwrap();
-        host.node = Some(node);
-        host.origin = now;
-        host.paused = false;
-        host.socket.clear();
+        host.boot(now, peer, seed);
         for index in 0..host.config.seeds.len() {
             self.resolve(peer, index);
         }
@@ -302,8 +230,6 @@ impl Net {
         }
     }
 
-    // What the programs at the nodes do.
-
     /// Calls into a node as its threads and handles do, and takes care of what comes out.
     pub fn act<R>(&mut self, at: Peer, call: impl FnOnce(&mut Node, Instant, &mut Output) -> R) -> R {
         let mut out = std::mem::take(&mut self.out);
@@ -340,38 +266,6 @@ impl Net {
         self.act(at, |node, now, out| node.seed_resolved(now, index, &addrs, out));
     }
 
-    pub fn set<T: serde::Serialize + ?Sized>(&mut self, at: Peer, key: &str, value: &T) -> u64 {
-        let value = Value::encode(value).unwrap();
-        self.act(at, |node, now, out| node.set(now, key, value, None, out)).unwrap()
-    }
-
-    pub fn set_for<T: serde::Serialize + ?Sized>(&mut self, at: Peer, key: &str, value: &T, life: Duration) -> u64 {
-        let value = Value::encode(value).unwrap();
-        self.act(at, |node, now, out| node.set(now, key, value, Some(now + life), out)).unwrap()
-    }
-
-    pub fn delete(&mut self, at: Peer, key: &str) -> Option<u64> {
-        self.act(at, |node, now, out| node.delete(now, key, out)).unwrap()
-    }
-
-    pub fn forget(&mut self, at: Peer, peer: Peer) -> Result<(), Error> {
-        self.act(at, |node, now, out| node.forget(now, peer, out))
-    }
-
-    pub fn leave(&mut self, peer: Peer) {
-        self.act(peer, |node, now, out| node.leave(now, out));
-    }
-
-    /// Hands a datagram to a node and returns what it sends in the same breath.
-    pub fn hand(&mut self, at: Peer, from: SocketAddr, datagram: &[u8]) -> Vec<(SocketAddr, Vec<u8>)> {
-        let tap = self.tap.replace(Vec::new());
-        self.act(at, |node, now, out| node.handle_datagram(now, from, datagram, out));
-        let sent = std::mem::replace(&mut self.tap, tap).unwrap_or_default();
-        sent.into_iter().map(|(_, to, bytes)| (to, bytes)).collect()
-    }
-
-    // What there is to see.
-
     fn host(&mut self, peer: Peer) -> &mut Host {
         self.hosts.get_mut(&peer).expect("a host of this network")
     }
@@ -390,20 +284,6 @@ impl Net {
         self.hosts[&peer].local(self.now)
     }
 
-    /// What a reader at `at` finds under a key of `owner`'s, as JSON.
-    pub fn get(&self, at: Peer, owner: Peer, key: &str) -> Option<String> {
-        Some(self.node(at).map(owner)?.get(key)?.readable(self.local(at))?.to_string())
-    }
-
-    pub fn state(&self, at: Peer, peer: Peer) -> Option<PeerState> {
-        self.node(at).peers().find(|(other, _)| *other == peer).map(|(_, state)| state)
-    }
-
-    /// Whom a node lists in this state.
-    pub fn listed(&self, at: Peer, state: PeerState) -> Vec<Peer> {
-        self.node(at).peers().filter(|(_, other)| *other == state).map(|(peer, _)| peer).collect()
-    }
-
     /// Everything that a node told its program, with when.
     pub fn events(&self, at: Peer) -> &[(Instant, Event)] {
         &self.hosts[&at].events
@@ -412,37 +292,5 @@ impl Net {
     /// The events since the last time.
     pub fn take_events(&mut self, at: Peer) -> Vec<Event> {
         std::mem::take(&mut self.host(at).events).into_iter().map(|(_, event)| event).collect()
-    }
-
-    pub fn count(&self, at: Peer, which: impl Fn(&Event) -> bool) -> usize {
-        self.events(at).iter().filter(|(_, event)| which(event)).count()
-    }
-
-    /// Whether everyone sees everyone alive and everyone's map as its owner does.
-    pub fn agrees(&self) -> bool {
-        self.disagreement().is_none()
-    }
-
-    pub fn disagreement(&self) -> Option<String> {
-        let running = self.running();
-        for owner in &running {
-            let own = self.node(*owner).ring().own();
-            let told: Vec<_> = own.map().readable("", self.local(*owner)).map(|(k, e, v)| (k, e.version, v)).collect();
-            for at in running.iter().filter(|at| *at != owner) {
-                let Some(member) = self.node(*at).ring().member(*owner) else {
-                    return Some(format!("{at} does not know {owner}"));
-                };
-                let map = member.replica.map();
-                let held: Vec<_> = map.readable("", self.local(*at)).map(|(k, e, v)| (k, e.version, v)).collect();
-                if held != told || member.state != PeerState::Alive || member.replica.progress() != own.progress() {
-                    let (here, there) = (member.replica.progress(), own.progress());
-                    return Some(format!(
-                        "{at} sees {owner} {}: {held:?} {here:?}, not {told:?} {there:?}",
-                        member.state
-                    ));
-                }
-            }
-        }
-        None
     }
 }

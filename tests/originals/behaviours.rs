@@ -18,7 +18,7 @@ fn is_update(event: &Event) -> bool {
     matches!(event, Event::Update { .. })
 }
 
-/// 1. "Versions a=10, b=12, c=22: the digest says so."
+/// Behaviour 1: "Versions a=10, b=12, c=22: the digest says so."
 #[test]
 fn behaviour_1_the_digest_tells_the_highest_version_of_each_peer() {
     let mut net = Net::new(1);
@@ -47,7 +47,8 @@ fn behaviour_1_the_digest_tells_the_highest_version_of_each_peer() {
     assert!(digests >= 3);
 }
 
-/// 2. "A digest that names an unknown peer: that peer is new, and everything of it is requested (from version 0)."
+/// Behaviour 2: "A digest that names an unknown peer: that peer is new, and everything of it is requested (from version
+/// 0)."
 #[test]
 fn behaviour_2_everything_is_asked_of_an_unknown_peer_in_a_digest() {
     let mut net = Net::new(2);
@@ -61,7 +62,8 @@ fn behaviour_2_everything_is_asked_of_an_unknown_peer_in_a_digest() {
     assert_eq!((asked.len(), asked[0].owner, asked[0].progress.max), (1, stranger, 0));
 }
 
-/// 3. "`me` holds hi=hello (v1), meh=goodbye (v2); a digest with me=0 is answered with both, in version order."
+/// Behaviour 3: "`me` holds hi=hello (v1), meh=goodbye (v2); a digest with me=0 is answered with both, in version
+/// order."
 #[test]
 fn behaviour_3_who_holds_nothing_is_answered_with_everything_in_version_order() {
     let mut net = Net::new(3);
@@ -74,8 +76,8 @@ fn behaviour_3_who_holds_nothing_is_answered_with_everything_in_version_order() 
     assert_eq!(told(&answers[0].1, me), both);
 }
 
-/// 4. "A remote update at version 12 is readable; then 14 moves the highest version seen to 14; one update, exactly one
-/// event."
+/// Behaviour 4: "A remote update at version 12 is readable; then 14 moves the highest version seen to 14; one update,
+/// exactly one event."
 #[test]
 fn behaviour_4_an_update_is_readable_and_one_event() {
     let mut net = Net::new(4);
@@ -97,8 +99,8 @@ fn behaviour_4_an_update_is_readable_and_one_event() {
     assert_eq!(net.count(me, is_update), 1, "the same again is no event");
 }
 
-/// 5. "Local a=1, b='blah', a='super': the deltas after version 2 are exactly a='super' at 3." A map's start is a
-/// version here, so all of them are one higher.
+/// Behaviour 5: "Local a=1, b='blah', a='super': the deltas after version 2 are exactly a='super' at 3." A map's start
+/// is a version here, so all of them are one higher.
 #[test]
 fn behaviour_5_an_overwritten_entry_is_not_told() {
     let mut net = Net::new(5);
@@ -110,8 +112,8 @@ fn behaviour_5_an_overwritten_entry_is_not_told() {
     assert_eq!(told(&answers[0].1, me), [("a".to_owned(), 4, "\"super\"".to_owned())]);
 }
 
-/// 6. "Next expiry: none, then now+1000, still so after a later one; at now+1000 (inclusive) it becomes now+2000; then
-/// none. Expiring emits one `expire` with key, value and deadline."
+/// Behaviour 6: "Next expiry: none, then now+1000, still so after a later one; at now+1000 (inclusive) it becomes
+/// now+2000; then none. Expiring emits one `expire` with key, value and deadline."
 #[test]
 fn behaviour_6_the_next_expiry_is_the_earliest_deadline() {
     let now = Instant::from_micros(5_000_000);
@@ -132,8 +134,8 @@ fn behaviour_6_the_next_expiry_is_the_earliest_deadline() {
     assert_eq!(own.map().next_deadline(), None);
 }
 
-/// 7. "100 heartbeats 1,000 ms apart: phi is under 0.5 one second after the last and over 4 ten seconds after; 2,000 keep
-/// 1,000." With the originals' window, and with every form of the detector.
+/// Behaviour 7: "100 heartbeats 1,000 ms apart: phi is under 0.5 one second after the last and over 4 ten seconds
+/// after; 2,000 keep 1,000." With the originals' window, and with every form of the detector.
 #[test]
 fn behaviour_7_suspicion_grows_with_silence_and_the_window_is_bounded() {
     let forms = [DetectorConfig::hardened(), DetectorConfig::plain_normal(), DetectorConfig::exponential()];
@@ -155,7 +157,7 @@ fn behaviour_7_suspicion_grows_with_silence_and_the_window_is_bounded() {
     }
 }
 
-/// 8. "All peers excludes self; a peer's keys and values are readable by its name."
+/// Behaviour 8: "All peers excludes self; a peer's keys and values are readable by its name."
 #[test]
 fn behaviour_8_all_peers_are_the_others_and_readable_by_name() {
     let mut net = Net::new(8);
@@ -173,8 +175,8 @@ fn behaviour_8_all_peers_are_the_others_and_readable_by_name() {
     assert!(net.node(peers[2]).map(peer("10.7.7.7:7")).is_none());
 }
 
-/// 9. "Three real peers, one seed: each lists the other two; x=y set on one is readable on both within 3 s; a key with a
-/// 4 s expiry is present at 2.5 s, gone at 4.5 s, exactly 3 `expire` events (the owner's included)."
+/// Behaviour 9: "Three real peers, one seed: each lists the other two; x=y set on one is readable on both within 3 s; a
+/// key with a 4 s expiry is present at 2.5 s, gone at 4.5 s, exactly 3 `expire` events (the owner's included)."
 #[test]
 fn behaviour_9_three_peers_share_a_key_and_its_expiry() {
     let mut net = Net::new(9);
@@ -193,7 +195,8 @@ fn behaviour_9_three_peers_share_a_key_and_its_expiry() {
     assert_eq!(peers.iter().map(|me| net.count(*me, expired)).collect::<Vec<_>>(), [1, 1, 1]);
 }
 
-/// 10. "A stopped peer, and no other, is failed on both others within 35 s; started again, it is alive within 35 s."
+/// Behaviour 10: "A stopped peer, and no other, is failed on both others within 35 s; started again, it is alive within
+/// 35 s."
 #[test]
 fn behaviour_10_a_stopped_peer_fails_and_comes_back() {
     let mut net = Net::new(10);
@@ -213,7 +216,7 @@ fn behaviour_10_a_stopped_peer_fails_and_comes_back() {
     }
 }
 
-/// 11. "A structured value `{x: 1}` arrives whole; heartbeats never show up as updates."
+/// Behaviour 11: "A structured value `{x: 1}` arrives whole; heartbeats never show up as updates."
 #[test]
 fn behaviour_11_structures_arrive_whole_and_heartbeats_are_no_updates() {
     #[derive(Serialize, Deserialize, PartialEq, Debug)]
@@ -233,8 +236,8 @@ fn behaviour_11_structures_arrive_whole_and_heartbeats_are_no_updates() {
     assert_eq!((net.count(peers[1], is_update), map.len()), (1, 1));
 }
 
-/// 12. "Values set right after start are visible everywhere; two peers with the same pre-shared key share state." Here
-/// it is the cluster's name that they share.
+/// Behaviour 12: "Values set right after start are visible everywhere; two peers with the same pre-shared key share
+/// state." Here it is the cluster's name that they share.
 #[test]
 fn behaviour_12_what_is_set_right_after_the_start_is_seen_everywhere() {
     let mut net = Net::new(12);

@@ -266,6 +266,24 @@ fn who_was_paused_for_long_declares_nobody_failed() {
     convicts_nobody_after(&[secs(600)]);
 }
 
+/// Nor does one that slept while its network was away, so that nothing waits in its socket: a lid that was closed.
+#[test]
+fn who_slept_without_a_network_declares_nobody_failed() {
+    let mut net = Net::new(33);
+    let peers = net.cluster(20, config());
+    net.settle();
+    net.run_for(secs(30));
+    for pause in [secs(5), secs(60), secs(600)] {
+        net.cut_apart(&peers[..1], &peers[1..]);
+        net.pause(peers[0]);
+        net.run_for(pause);
+        net.heal();
+        net.resume(peers[0]);
+        net.run_for(secs(60));
+        assert_eq!(failures(&net, peers[0]), 0, "{pause:?}");
+    }
+}
+
 fn convicts_nobody_after(pauses: &[Duration]) {
     let mut net = Net::new(30);
     let peers = net.cluster(20, config());
