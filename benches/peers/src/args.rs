@@ -165,10 +165,7 @@ impl Settings {
         ensure!(self.nodes >= 2, "--nodes must be at least 2");
         ensure!(!self.interval.is_zero(), "--interval-ms must be at least 1");
         ensure!(self.samples >= 1, "--samples must be at least 1");
-        ensure!(
-            (0.0..100.0).contains(&self.loss_percent),
-            "--loss must be at least 0 and less than 100"
-        );
+        ensure!((0.0..100.0).contains(&self.loss_percent), "--loss must be at least 0 and less than 100");
         match self.scenario {
             Scenario::Idle => ensure!(!self.observe.is_zero(), "idle needs --seconds to be more than 0"),
             Scenario::Newcomer | Scenario::Spread => {

@@ -57,10 +57,7 @@ impl Cluster {
     /// Starts one node per item of `contents`, the key-value pairs that the
     /// nodes own from the start.
     pub async fn start(settings: &Settings, contents: Vec<Vec<(String, String)>>) -> anyhow::Result<Self> {
-        let ports = contents
-            .iter()
-            .map(|_| Port::any())
-            .collect::<anyhow::Result<Vec<_>>>()?;
+        let ports = contents.iter().map(|_| Port::any()).collect::<anyhow::Result<Vec<_>>>()?;
         let seed = ports.first().context("a cluster needs a node")?.addr;
         let mut cluster = Cluster {
             interval: settings.interval,
@@ -85,19 +82,12 @@ impl Cluster {
     /// Stops a node on the spot. chitchat has no goodbye to leave out: the
     /// others notice only that it has fallen silent.
     pub async fn stop(&mut self, number: usize) -> anyhow::Result<StoppedNode> {
-        let node = self
-            .running
-            .remove(&number)
-            .with_context(|| format!("node {number} does not run"))?;
+        let node = self.running.remove(&number).with_context(|| format!("node {number} does not run"))?;
         let ended = node.handle.termination_watcher();
         node.handle.abort();
         // The outcome is that the task was cut off, as it was meant to be.
         let _ = ended.await;
-        Ok(StoppedNode {
-            number,
-            port: Port::at(node.id.gossip_advertise_addr)?,
-            id: node.id,
-        })
+        Ok(StoppedNode { number, port: Port::at(node.id.gossip_advertise_addr)?, id: node.id })
     }
 
     /// Starts a stopped node again, at its old address.
@@ -118,11 +108,7 @@ impl Cluster {
             cluster_id: "bench".to_owned(),
             gossip_interval: self.interval,
             listen_addr: addr,
-            seed_nodes: if number == 0 {
-                Vec::new()
-            } else {
-                vec![self.seed.to_string()]
-            },
+            seed_nodes: if number == 0 { Vec::new() } else { vec![self.seed.to_string()] },
             failure_detector_config: FailureDetectorConfig::default(),
             marked_for_deletion_grace_period: TOMBSTONE_GRACE,
             catchup_callback: None,
@@ -144,9 +130,7 @@ impl Cluster {
 
     /// The node of this number.
     pub fn node(&self, number: usize) -> anyhow::Result<&Node> {
-        self.running
-            .get(&number)
-            .with_context(|| format!("node {number} does not run"))
+        self.running.get(&number).with_context(|| format!("node {number} does not run"))
     }
 
     /// What the nodes have sent.
@@ -179,9 +163,7 @@ impl Cluster {
 
     /// Waits until all nodes see each other; `None` if they never do.
     pub async fn wait_all_live(&self) -> Option<Duration> {
-        poll_until(MEASURING_PERIOD, TIME_LIMIT, async || self.all_live())
-            .await
-            .map(|at| at - self.started_at)
+        poll_until(MEASURING_PERIOD, TIME_LIMIT, async || self.all_live()).await.map(|at| at - self.started_at)
     }
 
     /// As [`Cluster::wait_all_live`], for a scenario that needs the cluster.
@@ -231,18 +213,13 @@ impl Port {
 
     fn at(addr: SocketAddr) -> anyhow::Result<Self> {
         let holder = UdpSocket::bind(addr).with_context(|| format!("cannot bind {addr} for UDP"))?;
-        Ok(Port {
-            addr: holder.local_addr().context("a socket has no address")?,
-            _holder: holder,
-        })
+        Ok(Port { addr: holder.local_addr().context("a socket has no address")?, _holder: holder })
     }
 }
 
 /// `keys` key-value pairs with values of `value_bytes` random bytes.
 pub fn random_content(keys: usize, value_bytes: usize) -> Vec<(String, String)> {
-    (0..keys)
-        .map(|index| (key_name(index), random_text(value_bytes)))
-        .collect()
+    (0..keys).map(|index| (key_name(index), random_text(value_bytes))).collect()
 }
 
 /// The name of a node's key.

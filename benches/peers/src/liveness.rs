@@ -51,11 +51,7 @@ struct View {
 impl FailureWatch {
     /// Watches nobody yet.
     pub fn new() -> Self {
-        FailureWatch {
-            views: BTreeMap::new(),
-            stopped: HashSet::new(),
-            false_failures: 0,
-        }
+        FailureWatch { views: BTreeMap::new(), stopped: HashSet::new(), false_failures: 0 }
     }
 
     /// Watches what node `number` publishes from now on.
@@ -81,11 +77,7 @@ impl FailureWatch {
                 continue;
             }
             let now = view.published.borrow_and_update();
-            let lost = view
-                .live
-                .iter()
-                .filter(|id| !now.contains_key(*id) && !self.stopped.contains(*id))
-                .count();
+            let lost = view.live.iter().filter(|id| !now.contains_key(*id) && !self.stopped.contains(*id)).count();
             self.false_failures += lost as u64;
             view.live = now.keys().cloned().collect();
         }

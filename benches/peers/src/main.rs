@@ -39,10 +39,8 @@ fn run() -> anyhow::Result<()> {
         Request::Measure(settings) => settings,
     };
     // The runtime as `#[tokio::main]` would build it for a user.
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the tokio runtime")?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the tokio runtime")?;
     let report = runtime.block_on(scenarios::run(&settings))?;
     println!("{report}");
     Ok(())

@@ -46,10 +46,7 @@ pub struct MeteredUdp {
 impl MeteredUdp {
     /// A transport that drops `loss_percent` percent of what it receives.
     pub fn new(loss_percent: f64) -> Self {
-        MeteredUdp {
-            traffic: Arc::new(Traffic::default()),
-            loss: loss_percent / 100.0,
-        }
+        MeteredUdp { traffic: Arc::new(Traffic::default()), loss: loss_percent / 100.0 }
     }
 
     /// The traffic of every socket opened through this transport.
@@ -87,9 +84,7 @@ impl Socket for MeteredSocket {
     async fn send(&mut self, to: SocketAddr, envelope: ChitchatEnvelope) -> anyhow::Result<SendOutcome> {
         let outcome = self.inner.send(to, envelope).await?;
         self.traffic.datagrams.fetch_add(1, Ordering::Relaxed);
-        self.traffic
-            .payload_bytes
-            .fetch_add(outcome.num_bytes_sent as u64, Ordering::Relaxed);
+        self.traffic.payload_bytes.fetch_add(outcome.num_bytes_sent as u64, Ordering::Relaxed);
         Ok(outcome)
     }
 

@@ -35,10 +35,7 @@ pub fn resident_bytes() -> anyhow::Result<u64> {
 /// same time in ticks of 10 ms, too coarse for a small or slow cluster.
 fn cpu_time() -> Duration {
     let now = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::new(
-        u64::try_from(now.tv_sec).unwrap_or(0),
-        u32::try_from(now.tv_nsec).unwrap_or(0),
-    )
+    Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
 /// A reading of all counters that only ever grow.

@@ -29,9 +29,7 @@ async fn run() -> anyhow::Result<()> {
         (Some(bind), seed, None) => (bind, seed),
         _ => anyhow::bail!("usage: minimal BIND [SEED]"),
     };
-    let addr: SocketAddr = bind
-        .parse()
-        .with_context(|| format!("'{bind}' is no address with a port"))?;
+    let addr: SocketAddr = bind.parse().with_context(|| format!("'{bind}' is no address with a port"))?;
     // A restart is told by a greater generation.
     let generation = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
 

@@ -35,14 +35,8 @@ pub async fn idle(settings: &Settings) -> anyhow::Result<Report> {
     report.set("rss_bytes_per_node", resident.saturating_sub(baseline) as f64 / nodes);
     let per_round = |total: usize| total as f64 / node_rounds;
     let heap = used.heap.as_ref();
-    report.set(
-        "allocations_per_node_per_round",
-        heap.map(|heap| per_round(heap.allocations)),
-    );
-    report.set(
-        "allocated_bytes_per_node_per_round",
-        heap.map(|heap| per_round(heap.bytes)),
-    );
+    report.set("allocations_per_node_per_round", heap.map(|heap| per_round(heap.allocations)));
+    report.set("allocated_bytes_per_node_per_round", heap.map(|heap| per_round(heap.bytes)));
     report.set("false_failures", failures.false_failures());
     Ok(report)
 }

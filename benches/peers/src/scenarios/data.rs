@@ -75,10 +75,7 @@ impl Tally {
 impl Readers {
     async fn subscribe(cluster: &Cluster) -> Self {
         let (sender, complete) = mpsc::unbounded_channel();
-        let tally = Arc::new(Mutex::new(Tally {
-            sample: 0,
-            read: vec![false; cluster.nodes().count()],
-        }));
+        let tally = Arc::new(Mutex::new(Tally { sample: 0, read: vec![false; cluster.nodes().count()] }));
         for (number, node) in cluster.nodes() {
             let tally = Arc::clone(&tally);
             let sender = sender.clone();
@@ -89,12 +86,7 @@ impl Readers {
                     let _ = sender.send((tally.sample, Instant::now()));
                 }
             };
-            node.handle()
-                .chitchat()
-                .lock()
-                .await
-                .subscribe_event("", listener)
-                .forever();
+            node.handle().chitchat().lock().await.subscribe_event("", listener).forever();
         }
         Readers { tally, complete }
     }
@@ -116,10 +108,7 @@ impl Readers {
         }
 
         let set_at = Instant::now();
-        writer
-            .handle()
-            .with_chitchat(|chitchat| chitchat.self_node_state().set(&key, &value))
-            .await;
+        writer.handle().with_chitchat(|chitchat| chitchat.self_node_state().set(&key, &value)).await;
         let complete = async {
             loop {
                 match self.complete.recv().await {
@@ -179,11 +168,9 @@ async fn time_newcomer(settings: &Settings) -> anyhow::Result<Option<Duration>> 
     let owner = cluster.node(0)?.id().clone();
     for number in 1..settings.nodes {
         let handle = cluster.node(number)?.handle();
-        poll_until(MEASURING_PERIOD, TIME_LIMIT, async || {
-            holds_all(handle, &owner, settings.keys).await
-        })
-        .await
-        .with_context(|| format!("node {number} never held all keys"))?;
+        poll_until(MEASURING_PERIOD, TIME_LIMIT, async || holds_all(handle, &owner, settings.keys).await)
+            .await
+            .with_context(|| format!("node {number} never held all keys"))?;
     }
     tokio::time::sleep(settings.interval * SETTLING_ROUNDS).await;
     random_phase(settings.interval).await;
@@ -191,10 +178,8 @@ async fn time_newcomer(settings: &Settings) -> anyhow::Result<Option<Duration>> 
     let started_at = Instant::now();
     cluster.start_fresh(settings.nodes).await?;
     let handle = cluster.node(settings.nodes)?.handle();
-    let complete = poll_until(MEASURING_PERIOD, TIME_LIMIT, async || {
-        holds_all(handle, &owner, settings.keys).await
-    })
-    .await;
+    let complete =
+        poll_until(MEASURING_PERIOD, TIME_LIMIT, async || holds_all(handle, &owner, settings.keys).await).await;
     cluster.shut_down().await?;
     Ok(complete.map(|at| at - started_at))
 }
@@ -218,10 +203,7 @@ mod tests {
 
     #[test]
     fn the_tally_is_complete_once_every_node_has_read_the_current_value() {
-        let mut tally = Tally {
-            sample: 2,
-            read: vec![false; 2],
-        };
+        let mut tally = Tally { sample: 2, read: vec![false; 2] };
         let current = marked_value(2, 32);
         assert!(!tally.note(0, &current));
         assert!(!tally.note(0, &current));

@@ -29,10 +29,7 @@ pub async fn join(settings: &Settings) -> anyhow::Result<Report> {
     let mut report = Report::new(settings);
     report.set_time("all_alive_ms", all_alive);
     report.set("rss_bytes", resident);
-    report.set(
-        "rss_bytes_per_node",
-        resident.saturating_sub(baseline) as f64 / settings.nodes as f64,
-    );
+    report.set("rss_bytes_per_node", resident.saturating_sub(baseline) as f64 / settings.nodes as f64);
     report.set("false_failures", failures.false_failures());
     Ok(report)
 }

@@ -24,9 +24,7 @@ pub async fn run(settings: &Settings) -> anyhow::Result<Report> {
 
 /// Starts a cluster in which every node has keys of its own.
 async fn start_uniform(settings: &Settings) -> anyhow::Result<Cluster> {
-    let contents = (0..settings.nodes)
-        .map(|_| random_content(settings.keys, settings.value_bytes))
-        .collect();
+    let contents = (0..settings.nodes).map(|_| random_content(settings.keys, settings.value_bytes)).collect();
     Cluster::start(settings, contents).await
 }
 
