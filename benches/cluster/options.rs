@@ -13,7 +13,9 @@ else: under other load timings are noise.
 
 options:
   --rows 1,3,7   only these rows of the table [all]
+                 (all take some 45 minutes; rows 6 and 8 alone are 20 of them)
   --quick        a rough look: fewer samples, the long rows shortened
+                 (some 5 minutes and the time to build the peer)
   --repeat N     runs of each measurement, peer and ours in turn [3; quick 1]
   --no-peer      Grapevine alone
   --json         everything as one JSON object, the raw results included

@@ -122,7 +122,8 @@ pub fn plan(measurement: Measurement, options: &Options) -> Plan {
             (line, None, None)
         }
         Measurement::Idle => {
-            let line = format!("idle --nodes 100 --interval-ms 100 --seconds {}", pick(15, 5));
+            // With what is before them these are more than 256 rounds, after which detectors take no more memory.
+            let line = format!("idle --nodes 100 --interval-ms 100 --seconds {}", pick(25, 5));
             (line.clone(), Some(line.clone()), Some(line + " --wire v1"))
         }
         Measurement::Join200 => {
@@ -134,7 +135,8 @@ pub fn plan(measurement: Measurement, options: &Options) -> Plan {
             let line = format!("idle --nodes 1000 --interval-ms 1000 --fanout 1 --keys 0 --seconds {}", pick(300, 15));
             // It takes two minutes and several gigabytes to see that a thousand chitchat nodes never find each other.
             let peer = "join --nodes 1000 --interval-ms 1000 --keys 0".to_owned();
-            (line, (!quick).then_some(peer), None)
+            let wanted = !quick && options.rows.contains(&6);
+            (line, wanted.then_some(peer), None)
         }
         Measurement::Alone => {
             repeat = 1;
