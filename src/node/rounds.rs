@@ -36,7 +36,14 @@ impl Node {
             return;
         }
         if now >= self.next_round {
+            // Whose turn did not come in time has it now.
+            while self.next_turn.is_some() {
+                self.turn(now, out);
+            }
             self.round(now, out);
+        }
+        if self.next_turn.is_some_and(|due| now >= due) {
+            self.turn(now, out);
         }
         if self.next_join.is_some_and(|due| now >= due) {
             self.join(now, out);
@@ -71,25 +78,35 @@ impl Node {
         self.ring.beat();
         self.choose_partners();
         let partners = std::mem::take(&mut self.scratch.partners);
-        let compact = self.roster_is_settled(now);
-        let limit = (self.budget / partners.alive.len().max(1) / self.config.max_datagram).max(1);
-        let mut whole = self.prepare_windows(compact, self.ring.me(), limit);
-        self.expect_advances(whole, compact);
-        for peer in &partners.alive {
-            if !whole {
-                // Each partner another part of the ring, so that together they are told more of it.
-                let start = self.random_place();
-                whole = self.prepare_windows(compact, start, limit);
-            }
-            self.send_digests(now, peer.addr(), compact, out);
-        }
         for peer in &partners.others {
             self.contact(now, peer.addr(), out);
         }
         if let Some(index) = partners.seed {
             self.try_seed(now, index, out);
         }
+        self.turns.extend(&partners.alive);
+        self.turn_spacing = self.config.interval / u32::try_from(partners.alive.len().max(1)).unwrap_or(1);
+        self.next_turn = Some(now);
         self.scratch.partners = partners;
+    }
+
+    /// Exchanges with the next of the round's live partners. They take turns over the interval, so that each is told what
+    /// the one before had to say: told all at once, three partners are worth hardly more than two in time (50 nodes: the
+    /// standard deviation of intervals between advances is 0.44 of the interval instead of 0.37).
+    fn turn(&mut self, now: Instant, out: &mut Output) {
+        let Some(due) = self.next_turn.take() else { return };
+        let Some(partner) = self.turns.pop_front() else { return };
+        self.next_turn = (!self.turns.is_empty()).then(|| due + self.turn_spacing);
+        let compact = self.roster_is_settled(now);
+        let limit = (self.config.bytes_per_round / self.config.fanout / self.config.max_datagram).max(1);
+        let whole = self.prepare_windows(compact, self.ring.me(), limit);
+        self.expect_advances(whole, compact);
+        if !whole {
+            // Each partner another part of the ring, so that together they are told more of it.
+            let start = self.random_place();
+            self.prepare_windows(compact, start, limit);
+        }
+        self.send_digests(now, partner.addr(), compact, out);
     }
 
     fn choose_partners(&mut self) {
@@ -163,10 +180,11 @@ impl Node {
     fn send_digests(&mut self, now: Instant, to: SocketAddr, compact: bool, out: &mut Output) {
         let path = self.path_to(now, to);
         let set = std::mem::take(if compact { &mut self.scratch.compact } else { &mut self.scratch.full });
+        self.turn_bytes = 0;
         for digest in set.digests() {
-            let sent = self.send_digest(&path, digest, compact, 0, out);
-            self.budget = self.budget.saturating_sub(sent);
+            self.turn_bytes += self.send_digest(&path, digest, compact, 0, out);
         }
+        self.budget = self.budget.saturating_sub(self.turn_bytes);
         *(if compact { &mut self.scratch.compact } else { &mut self.scratch.full }) = set;
     }
 
@@ -289,7 +307,9 @@ impl Node {
         let taken = set.prepare_news(rows, self.generation(), room);
         owners.truncate(taken);
         let cost = partners.len() * (set.digests().first().map_or(0, PreparedDigest::bytes) + DIGEST_BYTES);
-        if partners.is_empty() || taken == 0 || cost > self.budget {
+        // What the rest of the round will take is not to be spent on news.
+        let reserved = self.turns.len() * self.turn_bytes;
+        if partners.is_empty() || taken == 0 || cost + reserved > self.budget {
             self.news.postpone(now);
         } else if let Some(digest) = set.digests().first() {
             self.news.told(now, self.last_digest_id.wrapping_add(1).max(1), partners.len() as u32, owners);

@@ -110,9 +110,9 @@ impl Progress {
     ) -> Option<Offer<'a>> {
         let from = Progress { max: last, ..*self }.answer_from(asker)?;
         let max = last.max(map.horizon);
-        // Whoever has reached the asker's floor may adopt it, and its answer is only taken if it says so (rule 3).
+        // Rule 3: only who has reached the asker's floor answers it, and the answer is only taken if it says so.
         let same_run = asker.generation == self.generation;
-        let floor = if same_run && last >= asker.floor { self.floor.max(asker.floor) } else { self.floor };
+        let floor = if same_run { self.floor.max(asker.floor) } else { self.floor };
         let mut delta = Delta { generation: self.generation, from, to: from, floor, max };
         for (key, entry) in map.after(from) {
             if entry.version > last {
@@ -169,6 +169,16 @@ mod tests {
         assert_eq!(at(60, 50).answer_from(&at(50, 0)), Some(50));
         assert_eq!(at(60, 50).answer_from(&at(7, 50)), Some(7), "has adopted the floor: goes on");
         assert_eq!(at(60, 50).answer_from(&at(0, 40)), Some(0), "in transfer to an older floor: starts again");
+    }
+
+    #[test]
+    fn an_answer_says_that_its_sender_has_reached_the_askers_floor() {
+        let map = Map::default();
+        let floor = |asker: Progress| at(60, 20).offer(&map, 60, &asker, |_, _| true).map(|offer| offer.delta.floor);
+        assert_eq!(floor(at(30, 10)), Some(20));
+        assert_eq!(floor(at(30, 50)), Some(50));
+        assert_eq!(floor(at(30, 70)), None);
+        assert_eq!(floor(Progress { generation: 0, max: 99, floor: 50 }), Some(20), "a floor of another run");
     }
 
     #[test]
