@@ -178,7 +178,7 @@ fn apply(net: &mut Net, witness: &mut Witness, op: &Op) {
 }
 
 proptest! {
-    #![proptest_config(cases(48))]
+    #![proptest_config(cases(150))]
 
     /// Whatever is written and however the network behaves: nobody ever skips anything, events tell what happens, and once the
     /// faults end everyone agrees exactly.
@@ -209,7 +209,7 @@ proptest! {
 // Sizes.
 
 proptest! {
-    #![proptest_config(cases(10))]
+    #![proptest_config(cases(25))]
 
     /// No datagram is ever larger than allowed, however small that is, however long the names and keys; and everything arrives.
     #[test]

@@ -4,7 +4,9 @@ use crate::instant::Instant;
 use crate::msgpack::Write;
 use crate::node::deltas::Wishes;
 use crate::node::learn::{Judging, advance_member};
+use crate::node::proof::Path;
 use crate::node::receive::Sender;
+use crate::node::rounds::DIGEST_BYTES;
 use crate::node::{Node, OPEN_DIGESTS, Output};
 use crate::peer::{Peer, PeerState};
 use crate::reconcile::{Packed, Room, heartbeat_difference, heartbeat_told, pack_owner};
@@ -74,7 +76,8 @@ impl Node {
         let (from, to) = digest.columns.window;
         if !self.same_roster(&digest.columns) {
             self.stats.roster_mismatches += 1;
-            self.send_part(sender.path, (from, to), MISMATCH_DATAGRAMS, out);
+            let path = self.tell_of_later_run(sender, out);
+            self.send_part(path, (from, to), MISMATCH_DATAGRAMS, out);
             return Ok(());
         }
         if digest.maxima().any(|max| max.is_err()) || digest.maxima().count() != digest.columns.heartbeats().count() {
@@ -221,10 +224,9 @@ impl Node {
     fn compare_one(&self, draft: &mut Draft, theirs: &Row, base: u64) {
         if let Some(mine) = self.ring.row(theirs.peer) {
             self.compare_both(draft, &mine, theirs, base);
-        } else if let Some((generation, heartbeat)) = self.ring.forgotten(theirs.peer) {
+        } else if let Some(row) = self.remembered(theirs.peer) {
             // "Send nothing", and to the peer itself, should its clock have gone back: take a higher generation.
-            let progress = Progress { generation, max: 0, floor: 0 };
-            self.put_record(draft, &Row { peer: theirs.peer, heartbeat, progress, mark: Mark::Forgotten }, base);
+            self.put_record(draft, &row, base);
         }
     }
 
@@ -344,6 +346,32 @@ impl Node {
         if ordinary {
             self.flow.message(overflowed);
         }
+    }
+
+    /// Tells the sender if a later run of it is known here, also where that is told to nobody else or only remembered: it has
+    /// to take a higher generation before it is listened to. Returns what the path allows afterwards.
+    fn tell_of_later_run(&mut self, sender: &Sender, out: &mut Output) -> Path {
+        let mut path = sender.path;
+        let held = self.ring.row(sender.peer);
+        let later = held.or_else(|| self.remembered(sender.peer));
+        let Some(row) = later.filter(|row| row.progress.generation > sender.generation) else { return path };
+        let mut records = std::mem::take(&mut self.scratch.records);
+        records.clear();
+        put_row(&mut records, &row, self.generation());
+        if self.header(&path).bytes() + DIGEST_BYTES + records.len() <= path.allowance {
+            let id = self.new_digest_id();
+            let message =
+                Message::Digest(Digest { id, window: None, rates: self.rates(), records: &records, padding: 0 });
+            path.allowance = path.allowance.saturating_sub(self.send(&path, &message, out));
+        }
+        self.scratch.records = records;
+        path
+    }
+
+    /// What is remembered of a peer that was forgotten.
+    fn remembered(&self, peer: Peer) -> Option<Row> {
+        let (generation, heartbeat) = self.ring.forgotten(peer)?;
+        Some(Row { peer, heartbeat, progress: Progress { generation, max: 0, floor: 0 }, mark: Mark::Forgotten })
     }
 
     fn same_roster(&self, columns: &Columns<'_>) -> bool {

@@ -9,6 +9,7 @@ use crate::instant::Instant;
 use crate::node::guard::once_a_minute;
 use crate::node::proof::Path;
 use crate::node::{Node, Output};
+use crate::peer::Peer;
 use crate::state::{Mark, Progress, Row};
 use crate::stats::Refusal;
 use crate::wire::{Answer, Message};
@@ -16,6 +17,7 @@ use crate::wire::{Answer, Message};
 /// Where a message came from and how to answer it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sender {
+    pub(super) peer: Peer,
     pub(super) from: SocketAddr,
     pub(super) generation: u64,
     pub(super) path: Path,
@@ -58,7 +60,7 @@ impl Node {
             return Err(Refusal::BadAddress);
         }
         let path = self.path_back(now, from, &header, datagram.len());
-        let sender = Sender { from, generation: header.generation, path };
+        let sender = Sender { peer: header.sender, from, generation: header.generation, path };
         let handled = match message {
             Message::Digest(digest) => self.answer_digest(now, &sender, &digest, out),
             Message::CompactDigest(digest) => self.answer_compact_digest(now, &sender, &digest, out),

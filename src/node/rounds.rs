@@ -14,7 +14,7 @@ use crate::wire::{CompactDigest, Digest, Message, Rates};
 
 /// What a digest takes beside the header and its records or columns, at most: id, window, rates, roster, base, tick,
 /// padding, and the lengths of the sequences.
-const DIGEST_BYTES: usize = 5 + 40 + 18 + 27 + 9 + 6;
+pub(super) const DIGEST_BYTES: usize = 5 + 40 + 18 + 27 + 9 + 6;
 /// A first digest, to an address that does not know this node, is padded to this size: the answer may then take
 /// three times as much.
 const FIRST_DIGEST_BYTES: usize = 1_200;

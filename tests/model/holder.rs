@@ -2,10 +2,11 @@
 
 use grapevine::config::Limits;
 use grapevine::instant::Instant;
-use grapevine::state::{Change, Content, Delta, Entry, Progress, Replica};
+use grapevine::state::{Change, Content, Delta, Entry, Map, Progress, Replica};
 use grapevine::value::Value;
 
 use crate::exchange::Answer;
+use crate::properties::value_bytes;
 use crate::rules::{Fault, KEYS, Rules, TICK, Write};
 
 /// What has gone before in a holder that only a planted fault needs to know.
@@ -99,6 +100,7 @@ impl Holder {
         if !forward {
             return Err(format!("told progress went back from {was:?} to {is:?}"));
         }
+        check_books(after.replica.map())?;
         let (shown_before, shown_after) = (self.shown(), after.shown());
         for (key, name) in KEYS.iter().enumerate() {
             let told: Vec<&Change> = events.iter().filter(|change| **change.key() == **name).collect();
@@ -194,16 +196,18 @@ impl Holder {
 
     /// Whether something has expired and was not hidden yet.
     pub fn has_expired(&self) -> bool {
-        self.replica.map().next_deadline().is_some_and(|deadline| deadline <= self.now())
+        let ended = |entry: &Entry| entry.deadline.is_some_and(|deadline| deadline <= self.now());
+        self.replica.map().iter().any(|(_, entry)| matches!(entry.content, Content::Value(_)) && ended(entry))
     }
 
     /// It hides what has expired.
     pub fn expire(&self, rules: &Rules) -> Result<Holder, String> {
-        self.watched(rules, |replica, now, events| {
+        let after = self.watched(rules, |replica, now, events| {
             while let Some(change) = replica.expire_next(now) {
                 events.push(change);
             }
-        })
+        })?;
+        if after.has_expired() { Err("did not notice that something expired".to_owned()) } else { Ok(after) }
     }
 
     /// It starts anew and knows nothing; so do its readers.
@@ -230,6 +234,17 @@ impl Holder {
     pub fn much_later(&self, rules: &Rules) -> Result<Holder, String> {
         Holder { ticks: self.ticks + 100, ..self.clone() }.expire(rules)
     }
+}
+
+/// What a map says of itself is what is in it.
+fn check_books(map: &Map) -> Result<(), String> {
+    let bytes = map.iter().map(|(key, entry)| key.len() + value_bytes(entry) + Map::ENTRY_OVERHEAD).sum::<usize>();
+    let values = map.iter().filter(|(_, entry)| matches!(entry.content, Content::Value(_)));
+    let deadline = values.filter_map(|(_, entry)| entry.deadline).min();
+    let confirmed: Vec<u64> = map.after(0).map(|(_, entry)| entry.version).collect();
+    let held_over = confirmed.len() < map.iter().count();
+    let right = (bytes, deadline, held_over) == (map.bytes(), map.next_deadline(), map.has_stale());
+    if right && confirmed.is_sorted() { Ok(()) } else { Err(format!("keeps wrong books of {map:?}")) }
 }
 
 /// Events are exactly the difference between what was shown before and what is shown after.

@@ -43,7 +43,7 @@ pub fn invariant(owner: &Owner, holder: &Holder) -> Result<(), String> {
     Ok(())
 }
 
-fn value_bytes(entry: &Entry) -> usize {
+pub fn value_bytes(entry: &Entry) -> usize {
     match &entry.content {
         Content::Value(value) => value.as_bytes().len(),
         Content::Deleted | Content::Expired => 0,

@@ -158,6 +158,30 @@ fn a_forged_generation_is_overruled_or_refused() {
     }
 }
 
+/// The same where the owner may not answer at once, having taken a new generation within the minute already: when the minute is
+/// over it has still to hear of it, also from those who keep what they believe to themselves by then, or remember it of one
+/// whom they have forgotten.
+#[test]
+fn a_forged_generation_is_overruled_after_the_minute() {
+    for grace in [3_600, 15] {
+        let mut net = Net::new(45);
+        let peers = net.cluster(3, Config { grace: secs(grace), ..config() });
+        // The first has no seeds, which are tried with full digests again and again.
+        let [b, a, c] = peers[..] else { unreachable!() };
+        net.set(b, "mine", "true");
+        net.settle();
+        net.run_for(secs(10));
+        let forger = Forger::new();
+        let generation = net.node(b).generation();
+        net.hand(b, forger.addr(), &forger.news(&[row(b, generation + 1, 1, 1)]));
+        assert!(net.node(b).generation() > generation);
+        for at in [a, c] {
+            net.hand(at, forger.addr(), &forger.news(&[row(b, generation + 3_600_000, 5, 9)]));
+        }
+        heals(net, [a, b, c], &format!("with a grace of {grace} s"));
+    }
+}
+
 /// The same with what is said of a peer's life.
 #[test]
 fn who_is_said_to_have_left_or_to_be_forgotten_overrules_it() {

@@ -103,6 +103,34 @@ fn two_restarts_with_the_clock_set_back_are_two_runs() {
     assert!(net.agrees(), "{}", net.disagreement().unwrap());
 }
 
+/// The same where the witnesses disagree: whom the restarted peer meets first remembers the older of two runs, and those who
+/// remember the later one have forgotten the peer before it may take another generation.
+#[test]
+fn a_restart_that_met_the_older_past_first_is_not_lost() {
+    for seed in 0..20 {
+        let mut net = Net::new(seed);
+        let peers = net.cluster(4, Config { grace: secs(15), ..config() });
+        // The first has no seeds, which are tried with full digests again and again.
+        let [p, a, b, witness] = peers[..] else { unreachable!() };
+        net.settle();
+        net.pause(witness);
+        net.restart_with_clock(p, -3_600_000);
+        net.run_until(secs(60), |net| net.node(p).generation() > START_MS).expect("it meets its past");
+        net.run_for(secs(30));
+        net.resume(witness);
+        net.cut_apart(&[p], &[a, b]);
+        net.restart_with_clock(p, -3_600_000);
+        net.run_for(secs(2));
+        net.set(p, "still", "here");
+        net.heal();
+        net.run_for(secs(200));
+        for at in [a, b, witness] {
+            assert_eq!(net.get(at, p, "still").as_deref(), Some("\"here\""), "{at}, seed {seed}");
+        }
+        assert!(net.agrees(), "{}", net.disagreement().unwrap());
+    }
+}
+
 /// "Dead peers are never forgotten: a newcomer thought 21 peers live when 1 was, then announced 20 failures."
 #[test]
 fn a_newcomer_neither_takes_the_dead_for_live_nor_announces_their_failure() {
