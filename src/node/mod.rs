@@ -64,12 +64,11 @@ pub struct Node {
     /// Milliseconds since 1970 at [`Instant::ZERO`], from the clock as it was at the start; never read again.
     unix_origin: u64,
     next_round: Instant,
-    /// The round's live partners whose turn is still to come, and when the next one's is.
+    /// The round's live partners whose turn is still to come, and whose it is.
     turns: VecDeque<Peer>,
-    turn_spacing: Duration,
+    turn_partner: Option<Peer>,
     /// What the last turn's digests took.
     turn_bytes: usize,
-    next_turn: Option<Instant>,
     next_join: Option<Instant>,
     join_delay: Duration,
     /// What is left of `bytes_per_round` in this interval.
@@ -142,9 +141,8 @@ impl Node {
             unix_origin: unix_ms.saturating_sub(now.as_micros() / 1000),
             next_round: now + phase,
             turns: VecDeque::new(),
-            turn_spacing: Duration::ZERO,
             turn_bytes: 0,
-            next_turn: None,
+            turn_partner: None,
             // They are tried as soon as their addresses are known; this is for those who then do not answer.
             next_join: (!config.seeds.is_empty()).then_some(now + FIRST_JOIN_DELAY.min(config.interval)),
             join_delay: FIRST_JOIN_DELAY.min(config.interval),
@@ -214,7 +212,7 @@ impl Node {
         }
         let wave = self.news.next_wave().filter(|_| self.config.early_news);
         let retry = self.catch_up.next_deadline();
-        [wave, retry, self.next_turn, self.next_join].into_iter().flatten().fold(self.next_round, Instant::min)
+        [wave, retry, self.next_join].into_iter().flatten().fold(self.next_round, Instant::min)
     }
 
     /// When [`Node::detect`] has something to do.

@@ -70,6 +70,10 @@ impl Node {
         };
         // Once more, for a sender who was not known before its own message was read.
         self.keep_token(from, &header);
+        // An answer, or the digest of one who has another roster.
+        if self.turn_partner == Some(header.sender) && !matches!(message, Message::Delta(_) | Message::Want(_)) {
+            self.turn(now, out);
+        }
         handled
     }
 
