@@ -5,8 +5,8 @@ use crate::explore::{Explorer, Node, Outcome, Payload, State};
 use crate::holder::Holder;
 use crate::properties::{invariant, is_complete};
 
-/// How many rounds, in each of which every node exchanges with every other until nothing more comes, may pass before all
-/// are equal.
+/// How many rounds, in each of which every node exchanges with every other until nothing more comes, may pass before
+/// all are equal.
 const ROUNDS: usize = 2;
 /// How many answers one exchange may take: more than a map of two keys can need.
 const ANSWERS: usize = 12;

@@ -1,7 +1,7 @@
 //! What passes between nodes: how far they say they are, and answers, made by the functions that ship.
 //!
-//! Nothing in this check decides anything about versions or floors by itself. Where a [`Fault`] is planted, what passes is
-//! falsified here, and in [`Holder::take`] and [`Holder::hear`].
+//! Nothing in this check decides anything about versions or floors by itself. Where a [`Fault`] is planted, what
+//! passes is falsified here, and in [`Holder::take`] and [`Holder::hear`].
 
 use std::time::Duration;
 

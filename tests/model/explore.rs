@@ -1,7 +1,7 @@
 //! The explorer: breadth first over all states, each visited once whichever of the holders is called 1, 2 or 3.
 //!
-//! Owners, holders and payloads are kept once each and named by numbers. A state is a few numbers, and a shipped function
-//! runs once for each different (holder, payload); all the rest is looked up.
+//! Owners, holders and payloads are kept once each and named by numbers. A state is a few numbers, and a shipped
+//! function runs once for each different (holder, payload); all the rest is looked up.
 
 use std::hash::{Hash, Hasher};
 use std::rc::Rc;

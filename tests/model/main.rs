@@ -1,28 +1,29 @@
 //! An exhaustive check of reconciliation at small size, over the very functions that ship.
 //!
-//! One owner and one to three holders of its map, two keys. The owner sets, deletes, lets expire, collects tombstones,
-//! starts anew (empty, or with some of its keys) or takes a new generation, in every order that a scenario's budget allows;
-//! holders' clocks run on by themselves, holders start anew and give up transfers. In between everyone may exchange with
-//! everyone at any moment, and messages - digests, which thereby grow old, and answers, cut after no entry, after one, or not
-//! at all - wait in a network that loses, duplicates and reorders them. [`explore`] visits every state that can be reached.
+//! One owner and one to three holders of its map, two keys. The owner sets, deletes, lets expire, collects
+//! tombstones, starts anew (empty, or with some of its keys) or takes a new generation, in every order that a
+//! scenario's budget allows; holders' clocks run on by themselves, holders start anew and give up transfers. In
+//! between everyone may exchange with everyone at any moment, and messages - digests, which thereby grow old, and
+//! answers, cut after no entry, after one, or not at all - wait in a network that loses, duplicates and reorders
+//! them. [`explore`] visits every state that can be reached.
 //!
 //! In every state, or at every step:
 //!
 //! 1. the paper's invariant holds between the owner and each holder of its present run ([`properties::invariant`]);
-//! 2. all can still become equal: if the network is reliable from here on, two rounds suffice in which each exchanges with
-//!    each, with one entry in an answer as well as with all; also much later, when every life has ended, and when the
-//!    tombstones of that have been collected; and without the owner, if some holder has everything;
+//! 2. all can still become equal: if the network is reliable from here on, two rounds suffice in which each exchanges
+//!    with each, with one entry in an answer as well as with all; also much later, when every life has ended, and
+//!    when the tombstones of that have been collected; and without the owner, if some holder has everything;
 //! 3. nothing that was overwritten, deleted or has expired becomes readable again at the same node, no life gets
 //!    longer, and no reader loses a key that the owner has had all the time ([`properties::flicker`]);
 //! 4. (generation, maximum) as told never goes back within a generation but where the floor rises, and events are
 //!    exactly the difference between what was shown before and what is shown after;
 //! 5. nothing is refused by a holder with the limits of its owner.
 //!
-//! [`planted_faults_are_found`] takes out one rule at a time, by falsifying what passes between the shipped functions, and
-//! expects the explorer to find what comes of it: the check is worth something only while it does.
+//! [`planted_faults_are_found`] takes out one rule at a time, by falsifying what passes between the shipped
+//! functions, and expects the explorer to find what comes of it: the check is worth something only while it does.
 //!
-//! `cargo test` runs small budgets, about ten seconds in all. The long form takes minutes and a few gigabytes, and says how far
-//! it got:
+//! `cargo test` runs small budgets, about ten seconds in all. The long form takes ten minutes and a few gigabytes, and
+//! says how far it got:
 //!
 //! ```text
 //! cargo test --release --test model -- --ignored --nocapture --test-threads 1 long_form
@@ -264,8 +265,9 @@ fn long_form() {
     }
 }
 
-/// Van Renesse et al. 2008, Fig. 1: of r's keys p holds versions 1 to 3 and q holds 11 to 13, r itself 21 to 23. With room
-/// for one entry r sends both only `a`; then p and q have nothing to tell each other, although q's `b` is newer than p's.
+/// Van Renesse et al. 2008, Fig. 1: of r's keys p holds versions 1 to 3 and q holds 11 to 13, r itself 21 to 23. With
+/// room for one entry r sends both only `a`; then p and q have nothing to tell each other, although q's `b` is newer
+/// than p's.
 #[test]
 fn the_papers_figure_1() {
     let value = |version: u64| Value::from_bytes(version.to_le_bytes());

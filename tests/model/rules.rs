@@ -11,8 +11,8 @@ pub const MAX_SLOTS: usize = 3;
 /// One tick of a node's clock. Every life is one tick long when it is set.
 pub const TICK: Duration = Duration::from_secs(1);
 
-/// Writes are numbered over all generations and a value's bytes are its write's number, so that readers can be asked what
-/// they saw. 0 is no write.
+/// Writes are numbered over all generations and a value's bytes are its write's number, so that readers can be asked
+/// what they saw. 0 is no write.
 pub type Write = u8;
 
 /// What is explored.
