@@ -122,7 +122,7 @@ pub fn plan(measurement: Measurement, options: &Options) -> Plan {
             (line, None, None)
         }
         Measurement::Idle => {
-            // With what is before them these are more than 256 rounds, after which detectors take no more memory.
+            // With what is before them these are more than 128 rounds, after which detectors take no more memory.
             let line = format!("idle --nodes 100 --interval-ms 100 --seconds {}", pick(25, 5));
             (line.clone(), Some(line.clone()), Some(line + " --wire v1"))
         }

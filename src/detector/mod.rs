@@ -147,7 +147,7 @@ impl Detector {
             return;
         }
         let interval = micros(now - self.last_advance);
-        let longest = judge.max_sample * self.moments(judge).0.max(judge.expected);
+        let longest = judge.max_sample * self.mean_micros(judge).max(judge.expected);
         if interval as f64 > longest {
             self.restart(now, judge);
             return;
@@ -214,17 +214,18 @@ impl Detector {
     /// Costs a square root and no other function, so that it can be asked for every peer at every check. Before the
     /// first advance it is what it will be just after it.
     pub fn timeout(&self, judge: &Judge) -> Duration {
-        let (mean, std_dev) = self.hardened_moments(judge);
-        let timeout = match judge.distribution {
-            Distribution::Normal => mean + judge.pause + judge.reach * std_dev,
-            Distribution::Exponential => judge.pause + judge.reach * mean,
-        };
-        to_duration(timeout.ceil())
+        Duration::from_micros(self.timeout_micros(judge))
     }
 
     /// Whether the silence at `now` has reached [`timeout`](Self::timeout). Never before the first advance.
     pub fn suspect(&self, now: Instant, judge: &Judge) -> bool {
-        self.started && now - self.last_advance >= self.timeout(judge)
+        self.suspect_at(judge).is_some_and(|at| now >= at)
+    }
+
+    /// When the peer becomes suspect, should it stay silent. `None` before the first advance.
+    pub fn suspect_at(&self, judge: &Judge) -> Option<Instant> {
+        let at = self.last_advance.as_micros().saturating_add(self.timeout_micros(judge));
+        self.started.then_some(Instant::from_micros(at))
     }
 
     /// When the heartbeat last advanced, with [`shift`](Self::shift)s.
@@ -239,7 +240,7 @@ impl Detector {
 
     /// Mean of the window, without pause or limits. Before the first advance, of the two likely intervals.
     pub fn mean(&self, judge: &Judge) -> Duration {
-        to_duration(self.moments(judge).0)
+        to_duration(self.mean_micros(judge))
     }
 
     /// Standard deviation of the window, without limits. Before the first advance, of the two likely intervals.
@@ -293,13 +294,24 @@ impl Detector {
         self.sum_of_squares += units * units;
     }
 
-    /// Makes room for one more sample: twice the room there was, but never beyond the window.
+    /// Makes room for one more sample, but never beyond the window.
     fn grow(&mut self, window: usize) {
         let length = self.ring.len();
         if length == self.ring.capacity() {
-            let room = (2 * length).max(MIN_ROOM).min(window);
-            self.ring.reserve_exact(room - length);
+            let room = if length < FIRST_ROOM { FIRST_ROOM } else { (2 * length).max(SECOND_ROOM) };
+            self.ring.reserve_exact(room.min(window) - length);
         }
+    }
+
+    fn timeout_micros(&self, judge: &Judge) -> u64 {
+        let (mean, std_dev) = self.hardened_moments(judge);
+        let timeout = match judge.distribution {
+            Distribution::Normal => mean + judge.pause + judge.reach * std_dev,
+            Distribution::Exponential => judge.pause + judge.reach * mean,
+        };
+        // `ceil` is a call of its own where the processor is not known to have an instruction for it.
+        let whole = timeout as u64;
+        whole.saturating_add(u64::from((whole as f64) < timeout))
     }
 
     /// Mean and standard deviation that the verdict is based on, in microseconds; neither is 0.
@@ -315,10 +327,23 @@ impl Detector {
             return (judge.start_up, judge.start_up * LIKELY_DEVIATION);
         }
         let count = self.ring.len() as u64;
-        // n·Σx² − (Σx)² reaches 4.5e20 and loses most of its digits in the subtraction: integers of 128 bits keep all.
-        let spread = u128::from(count) * u128::from(self.sum_of_squares) - u128::from(self.sum) * u128::from(self.sum);
-        let scale = judge.unit as f64 / count as f64;
-        (self.sum as f64 * scale, (spread as f64).sqrt() * scale)
+        // n·Σx² − (Σx)² loses most of its digits in the subtraction: integers keep all. It reaches 4.5e20, but 64 bits
+        // nearly always do, and converting 128 to a float is a call of its own.
+        let spread = match (count.checked_mul(self.sum_of_squares), self.sum.checked_mul(self.sum)) {
+            (Some(squares), Some(square)) => (squares - square) as f64,
+            _ => {
+                let squares = u128::from(count) * u128::from(self.sum_of_squares);
+                (squares - u128::from(self.sum) * u128::from(self.sum)) as f64
+            }
+        };
+        (self.mean_micros(judge), spread.sqrt() * judge.unit as f64 / count as f64)
+    }
+
+    fn mean_micros(&self, judge: &Judge) -> f64 {
+        match self.ring.len() {
+            0 => judge.start_up,
+            count => self.sum as f64 * judge.unit as f64 / count as f64,
+        }
     }
 }
 
@@ -339,8 +364,12 @@ const COARSE_STEP: u64 = 64;
 /// Standard deviation of the intervals that a window starts with, as a fraction of their mean.
 const LIKELY_DEVIATION: f64 = 0.25;
 
-/// Samples that the first allocation of a window holds.
-const MIN_ROOM: usize = 8;
+/// Samples that the first allocation of a window holds: enough for a peer that turns out to be gone.
+const FIRST_ROOM: usize = 8;
+
+/// Samples that the second one holds, and further ones twice as many. Windows grow in step in all of a cluster, so that
+/// what a smaller allocation gives back is of no use to any other: for a thousand peers, holes of 250 kB.
+const SECOND_ROOM: usize = 128;
 
 fn encode(units: u64) -> u16 {
     let sample = if units < FINE { units } else { FINE + (units - FINE) / COARSE_STEP };

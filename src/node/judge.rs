@@ -56,10 +56,9 @@ impl Node {
             let age = now - member.since;
             let due = match member.state {
                 PeerState::Alive => {
-                    let suspected =
-                        member.detector.last_advance().map(|last| last + member.detector.timeout(&self.judge));
-                    self.next_detect = self.next_detect.min(suspected.unwrap_or(Instant::MAX));
-                    member.detector.suspect(now, &self.judge)
+                    let suspect_at = member.detector.suspect_at(&self.judge).unwrap_or(Instant::MAX);
+                    self.next_detect = self.next_detect.min(suspect_at);
+                    now >= suspect_at
                 }
                 PeerState::Known => age > self.config.grace || member.telling == Telling::Roster && age > fresh,
                 PeerState::Failed | PeerState::Left => {
