@@ -161,7 +161,7 @@ impl Node {
                 // What a newcomer learns of those who were there before is no news to anyone.
                 let changed =
                     out.events[first_event..].iter().any(|event| event.peer() == Some(owner) && event.key().is_some());
-                if changed && state == PeerState::Alive && held.max > 0 || changed && progress.max == 1 {
+                if changed && state == PeerState::Alive && held.max > 0 || changed && progress.max <= 2 {
                     self.news.add(owner);
                 }
             }

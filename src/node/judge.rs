@@ -142,7 +142,7 @@ impl Node {
             member.since = now;
             member.telling = Telling::InFull;
             member.replica = Replica::default();
-            member.replica.begin_generation(generation, 0, |_| ());
+            member.replica.begin_generation(generation);
             generation
         });
         if let Some(generation) = generation {

@@ -125,8 +125,7 @@ impl Node {
             let heartbeat = row.heartbeat;
             self.ring.change(peer, |member| {
                 // What was held of the old run stays readable until the map of the new one is here.
-                let gone = |change: Change| out.events.push(event_of(peer, generation, change));
-                member.replica.begin_generation(generation, row.progress.max, gone);
+                member.replica.begin_generation(generation);
                 member.state = PeerState::Known;
                 member.heartbeat = heartbeat;
                 member.since = now;

@@ -70,9 +70,9 @@ impl Replica {
     }
 
     /// Turns to a newer run of the owner, of which nothing is held yet. What is held over stays until the transfer ends,
-    /// whatever the teller's maximum is: 0 only says that the teller holds nothing of that run yet, for an owner's own
-    /// starts at 1.
-    pub fn begin_generation(&mut self, generation: u64, _max: u64, _changed: impl FnMut(Change)) {
+    /// also if the teller's maximum is 0: that only says that the teller holds nothing of that run yet, for an owner's
+    /// own starts at 1.
+    pub fn begin_generation(&mut self, generation: u64) {
         if generation <= self.progress.generation {
             return;
         }
@@ -94,7 +94,7 @@ impl Replica {
         mut refused: impl FnMut(Refusal),
     ) -> Applied {
         let held = self.progress;
-        match self.admit(delta, &mut changed) {
+        match self.admit(delta) {
             Applied::Forward => {}
             other => return other,
         }
@@ -123,7 +123,7 @@ impl Replica {
         mut refused: impl FnMut(Refusal),
     ) -> Applied {
         let version = entry.version;
-        match self.admit(delta, &mut changed) {
+        match self.admit(delta) {
             Applied::Forward => {}
             other => return other,
         }
@@ -206,7 +206,7 @@ impl Replica {
     }
 
     /// Whether a delta applies, and what it changes before its entries: the generation, the start of a transfer.
-    fn admit(&mut self, delta: &Delta, changed: &mut impl FnMut(Change)) -> Applied {
+    fn admit(&mut self, delta: &Delta) -> Applied {
         if delta.generation < self.progress.generation || delta.to < delta.from || delta.max < delta.to {
             return Applied::Outdated;
         }
@@ -214,7 +214,7 @@ impl Replica {
             if delta.from != 0 {
                 return Applied::Gap;
             }
-            self.begin_generation(delta.generation, delta.max, &mut *changed);
+            self.begin_generation(delta.generation);
         }
         // Rule 2: below the sender's floor in both, the whole map is taken anew, and the floor adopted at once.
         if self.progress.max < delta.floor && self.progress.floor < delta.floor {

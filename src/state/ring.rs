@@ -174,7 +174,7 @@ impl Ring {
     /// Takes in a peer that was heard of.
     pub fn insert(&mut self, now: Instant, peer: Peer, heartbeat: u64, generation: u64) {
         let mut replica = Replica::default();
-        replica.begin_generation(generation, u64::MAX, |_| ());
+        replica.begin_generation(generation);
         let member = Member {
             state: PeerState::Known,
             heartbeat,
@@ -397,7 +397,7 @@ mod tests {
         let (a, b) = (ring(1, &[2, 3]), ring(2, &[1, 3]));
         assert_eq!(sum(&a), sum(&b));
         let mut c = b.clone();
-        c.change(peer(3), |member| member.replica.begin_generation(2, 0, |_| ()));
+        c.change(peer(3), |member| member.replica.begin_generation(2));
         assert_ne!(sum(&a), sum(&c));
     }
 
@@ -414,7 +414,7 @@ mod tests {
                 2 => ring.remove_and_remember(one, 5),
                 3 => drop(ring.change(one, |member| member.telling = Telling::Nobody)),
                 4 => drop(ring.change(one, |member| member.telling = Telling::Roster)),
-                _ => drop(ring.change(one, |member| member.replica.begin_generation(step, 0, |_| ()))),
+                _ => drop(ring.change(one, |member| member.replica.begin_generation(step))),
             }
             if step % 100 == 0 {
                 ring.renew(step + 2);

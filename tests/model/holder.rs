@@ -128,7 +128,7 @@ impl Holder {
     pub fn hear(&self, told: &Progress, rules: &Rules) -> Result<Holder, String> {
         let after = self.watched(rules, |replica, _, events| {
             let new = told.generation > replica.progress().generation;
-            replica.begin_generation(told.generation, told.max, |change| events.push(change));
+            replica.begin_generation(told.generation);
             if rules.fault == Fault::EmptyByHearsay && new && told.max == 0 {
                 replica.abandon_transfer(|change| events.push(change));
             }
