@@ -539,7 +539,7 @@ proptest! {
             put_delta(&mut deltas, owner, &delta, &bytes, base);
             expected.push((owner, delta, told));
         }
-        let answer = Answer { records: &records, wants: &asked, deltas: &deltas, ..common::forge::nothing() };
+        let answer = Answer { records: &records, wants: &asked, deltas: &deltas, ..Answer::default() };
         prop_assert_eq!(answer.rows(base).collect::<Result<Vec<_>, _>>(), Ok(rows));
         prop_assert_eq!(answer.wants(base).collect::<Result<Vec<_>, _>>(), Ok(wants));
         let got: Vec<_> = answer.deltas(base).map(|part| {

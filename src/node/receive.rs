@@ -104,7 +104,7 @@ impl Node {
         if matches!(message, Message::Digest(_) | Message::CompactDigest(_)) {
             let path = Path { to: from, echo: None, token: None, allowance: len.saturating_mul(3) };
             if self.header(&path).bytes() + 32 <= path.allowance {
-                self.send(&path, &Message::Answer(Answer::nothing()), out);
+                self.send(&path, &Message::Answer(Answer::default()), out);
             }
         }
     }
@@ -115,22 +115,6 @@ impl Node {
         if self.log_limit.allows(now, reason) {
             let level = if reason == Refusal::Unproved { Level::Debug } else { Level::Warn };
             out.log(level, format!("refused something from {from}: {} ({count} since the start)", reason.as_str()));
-        }
-    }
-}
-
-impl Answer<'_> {
-    fn nothing() -> Self {
-        Answer {
-            id: 0,
-            rest: None,
-            rate_change: 0,
-            columns: None,
-            records: &[],
-            want_id: 0,
-            credit: 0,
-            wants: &[],
-            deltas: &[],
         }
     }
 }

@@ -67,8 +67,8 @@ pub struct CompactDigest<'a> {
     pub maxima: &'a [u8],
 }
 
-/// The answer to a digest: what the answerer has newer, and what it wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The answer to a digest: what the answerer has newer, and what it wants. By default it says nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Answer<'a> {
     /// The digest's.
     pub id: u32,

@@ -68,7 +68,7 @@ impl Forger<'_> {
     /// An answer that nobody asked for, with these records and deltas.
     pub fn answer(&self, rows: &[Row], deltas: &[u8]) -> Vec<u8> {
         let records = &self.records(rows);
-        self.encode(&Message::Answer(Answer { records, deltas, ..nothing() }))
+        self.encode(&Message::Answer(Answer { records, deltas, ..Answer::default() }))
     }
 
     pub fn delta(&self, deltas: &[u8]) -> Vec<u8> {
@@ -133,20 +133,6 @@ pub fn delta_body(deltas: &[u8]) -> Vec<u8> {
     let mut body = vec![7, 0, 1];
     rmp::encode::write_bin(&mut body, deltas).unwrap();
     body
-}
-
-pub fn nothing() -> Answer<'static> {
-    Answer {
-        id: 0,
-        rest: None,
-        rate_change: 0,
-        columns: None,
-        records: &[],
-        want_id: 0,
-        credit: 0,
-        wants: &[],
-        deltas: &[],
-    }
 }
 
 pub fn peer(addr: &str) -> Peer {
