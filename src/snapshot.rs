@@ -21,11 +21,21 @@ pub struct PeerEntry {
     pub version: u64,
     /// When its life ends, on this node's clock; `None` for what stays.
     pub deadline: Option<Instant>,
+    /// Whether it is held over: the peer restarted, or its map is sent anew, and that it still has this key is not
+    /// confirmed yet. Of an earlier run, the version is 0.
+    pub held_over: bool,
 }
 
 impl PeerEntry {
     pub(crate) fn new(peer: Peer, (key, entry, value): (&Key, &Entry, &Value)) -> Self {
-        PeerEntry { peer, key: key.clone(), value: value.clone(), version: entry.version, deadline: entry.deadline }
+        PeerEntry {
+            peer,
+            key: key.clone(),
+            value: value.clone(),
+            version: entry.version,
+            deadline: entry.deadline,
+            held_over: entry.held_over,
+        }
     }
 }
 

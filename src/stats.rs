@@ -1,5 +1,7 @@
 //! What a node counts.
 
+use std::fmt;
+
 /// Why (part of) a datagram was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -62,7 +64,7 @@ impl Refusal {
         Refusal::Unproved,
     ];
 
-    /// Its name, as logs and the program print it.
+    /// Its name, for logs and figures. What it means and what to do is its `Display`.
     pub fn as_str(self) -> &'static str {
         match self {
             Refusal::TooLarge => "too_large",
@@ -83,6 +85,33 @@ impl Refusal {
             Refusal::MapFull => "map_full",
             Refusal::Unproved => "unproved",
         }
+    }
+}
+
+/// What happened, and what to do about it where it is not to be expected.
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Refusal::TooLarge => "longer than `max_datagram`; give all nodes the same",
+            Refusal::Foreign => "not a datagram of this protocol",
+            Refusal::Checksum => "the checksum does not match: corrupted on the way",
+            Refusal::UnknownVersion => "a version of the protocol that is not spoken here; upgrade the older node",
+            Refusal::UnknownKey => "encrypted with a key that is not held here",
+            Refusal::UnknownKind => "a kind of message that is not known here; upgrade the older node",
+            Refusal::Malformed => "a message that is not well-formed",
+            Refusal::WrongCluster => "of another cluster; check `cluster` and the seeds on both sides",
+            Refusal::OwnMessage => "this node's own message; take its address out of its seeds",
+            Refusal::BadAddress => "it names an address that nobody can have; check `advertise` there",
+            Refusal::OwnState => "it would have changed this node's own map",
+            Refusal::FutureGeneration => {
+                "a generation more than a day ahead of the clock; one of the wall clocks is wrong, here or there"
+            }
+            Refusal::TooManyPeers => "a new peer beyond `limits.peers`; raise the limit on every node",
+            Refusal::KeyTooLong => "a key longer than `limits.key_bytes`; give all nodes the same limits",
+            Refusal::ValueTooLarge => "a value larger than `limits.value_bytes`; give all nodes the same limits",
+            Refusal::MapFull => "an entry beyond what `limits` leave a map; give all nodes the same limits",
+            Refusal::Unproved => "an answer is shortened until the address has proved itself",
+        })
     }
 }
 

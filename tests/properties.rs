@@ -110,7 +110,7 @@ impl Witness {
             let Some(written) = self.written.get(&(owner, progress.generation)) else { continue };
             for (key, (version, collected)) in written {
                 let held = map.get(key).map(|entry| entry.version);
-                let kept = held == Some(*version) || *collected && (held.is_none() || map.has_stale());
+                let kept = held == Some(*version) || *collected && (held.is_none() || map.has_held_over());
                 assert!(
                     progress.max < *version || kept,
                     "{at} holds {owner}'s {key:?} at {held:?}, says {progress:?}, and lacks {version}"

@@ -69,7 +69,7 @@ impl Node {
             if let Some(next) = member.replica.map().next_deadline() {
                 self.next_detect = self.next_detect.min(next);
             }
-            let held_over = member.replica.map().has_stale();
+            let held_over = member.replica.map().has_held_over();
             member.held_over_since = held_over.then(|| member.held_over_since.unwrap_or(now));
             if due || held_over {
                 changed.push(peer);

@@ -114,7 +114,10 @@ impl Node {
         let count = self.stats.refused.count(reason);
         if self.log_limit.allows(now, reason) {
             let level = if reason == Refusal::Unproved { Level::Debug } else { Level::Warn };
-            out.log(level, format!("refused something from {from}: {} ({count} since the start)", reason.as_str()));
+            out.log(
+                level,
+                format!("refused something from {from}: {reason} ({}: {count} since the start)", reason.as_str()),
+            );
         }
     }
 }

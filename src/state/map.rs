@@ -27,13 +27,13 @@ pub struct Entry {
     /// When its life ends, on this node's own clock. `None` for what stays.
     pub deadline: Option<Instant>,
     /// Held over from before a transfer: readable, but not confirmed by it yet, and offered to nobody.
-    pub(crate) stale: bool,
+    pub(crate) held_over: bool,
 }
 
 impl Entry {
     /// An entry that is confirmed.
     pub fn new(version: u64, content: Content, deadline: Option<Instant>) -> Self {
-        Entry { version, content, deadline, stale: false }
+        Entry { version, content, deadline, held_over: false }
     }
 
     /// The value, if it is one whose life has not ended. At the deadline itself it has.
@@ -66,12 +66,12 @@ impl Entry {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Map {
     entries: BTreeMap<Key, Entry>,
-    /// Every entry that is not stale.
+    /// Every entry that is not held over.
     by_version: BTreeMap<u64, Key>,
     /// Every readable value with a deadline.
     by_deadline: BTreeSet<(Instant, Key)>,
     bytes: usize,
-    stale: usize,
+    held_over: usize,
     /// How far the owner was, at least, when it told what is confirmed here: a key that is missing may have been
     /// overwritten, up to there, by an entry that has not come yet.
     pub(crate) horizon: u64,
@@ -126,13 +126,13 @@ impl Map {
     }
 
     /// Whether entries are held over from before a transfer.
-    pub fn has_stale(&self) -> bool {
-        self.stale > 0
+    pub fn has_held_over(&self) -> bool {
+        self.held_over > 0
     }
 
     /// Entries held over from before a transfer.
-    pub(crate) fn stale(&self) -> usize {
-        self.stale
+    pub(crate) fn held_over(&self) -> usize {
+        self.held_over
     }
 
     /// When the next life ends.
@@ -180,34 +180,34 @@ impl Map {
 
     /// Declares every entry held over, for a transfer within the same generation. What expired stays known, so that
     /// the transfer cannot bring it back to life.
-    pub(crate) fn make_stale(&mut self) {
+    pub(crate) fn hold_over(&mut self) {
         self.by_version.clear();
         self.horizon = 0;
         for entry in self.entries.values_mut() {
-            entry.stale = true;
+            entry.held_over = true;
         }
-        self.stale = self.entries.len();
+        self.held_over = self.entries.len();
     }
 
     /// Declares every value held over from an older generation. Their versions become 0, which no owner ever gives, so
     /// that none can be taken for an entry of the new one.
-    pub(crate) fn make_stale_of_old_generation(&mut self) {
+    pub(crate) fn hold_over_old_generation(&mut self) {
         let values = std::mem::take(&mut self.entries);
         *self = Map::default();
         for (key, entry) in values {
             if matches!(entry.content, Content::Value(_)) {
-                self.insert(&key, Entry { version: 0, stale: true, ..entry });
+                self.insert(&key, Entry { version: 0, held_over: true, ..entry });
             }
         }
     }
 
     /// Drops the entries that are held over, except under the key `but`, and calls `gone` with each.
-    pub(crate) fn drop_stale(&mut self, but: Option<&str>, mut gone: impl FnMut(&Key, &Entry)) {
-        if self.stale == 0 {
+    pub(crate) fn drop_held_over(&mut self, but: Option<&str>, mut gone: impl FnMut(&Key, &Entry)) {
+        if self.held_over == 0 {
             return;
         }
-        let stale = self.entries.iter().filter(|(key, entry)| entry.stale && but != Some(&***key));
-        let keys: Vec<Key> = stale.map(|(key, _)| key.clone()).collect();
+        let held_over = self.entries.iter().filter(|(key, entry)| entry.held_over && but != Some(&***key));
+        let keys: Vec<Key> = held_over.map(|(key, _)| key.clone()).collect();
         for key in keys {
             if let Some(entry) = self.remove(&key) {
                 gone(&key, &entry);
@@ -230,8 +230,8 @@ impl Map {
     }
 
     fn index(&mut self, key: &Key, entry: &Entry) {
-        if entry.stale {
-            self.stale += 1;
+        if entry.held_over {
+            self.held_over += 1;
         } else {
             self.by_version.insert(entry.version, key.clone());
         }
@@ -241,8 +241,8 @@ impl Map {
     }
 
     fn unindex(&mut self, key: &Key, entry: &Entry) {
-        if entry.stale {
-            self.stale -= 1;
+        if entry.held_over {
+            self.held_over -= 1;
         } else {
             self.by_version.remove(&entry.version);
         }

@@ -155,7 +155,7 @@ impl OwnMap {
     fn write(&mut self, key: &Key, content: Content, deadline: Option<Instant>) -> u64 {
         // One write every nanosecond would take 584 years to get there.
         self.version = self.version.saturating_add(1);
-        self.map.insert(key, Entry { version: self.version, content, deadline, stale: false });
+        self.map.insert(key, Entry { version: self.version, content, deadline, held_over: false });
         self.version
     }
 }

@@ -76,7 +76,7 @@ impl Replica {
         if generation <= self.progress.generation {
             return;
         }
-        self.map.make_stale_of_old_generation();
+        self.map.hold_over_old_generation();
         self.progress = Progress { generation, max: 0, floor: 0 };
         self.refused = None;
         self.unfinished = None;
@@ -221,7 +221,7 @@ impl Replica {
             if delta.from != 0 {
                 return Applied::Gap;
             }
-            self.map.make_stale();
+            self.map.hold_over();
             self.progress.max = 0;
             self.progress.floor = delta.floor;
             self.refused = None;
@@ -246,14 +246,14 @@ impl Replica {
             self.unfinished = None;
         }
         self.map.horizon = self.map.horizon.max(delta.max);
-        if self.map.stale() > 0 && self.progress.max >= self.map.horizon && !self.progress.in_transfer() {
+        if self.map.held_over() > 0 && self.progress.max >= self.map.horizon && !self.progress.in_transfer() {
             self.drop_held_over(None, changed);
         }
     }
 
     fn drop_held_over(&mut self, but: Option<&str>, changed: &mut impl FnMut(Change)) {
         let version = self.progress.max;
-        self.map.drop_stale(but, |key, entry| {
+        self.map.drop_held_over(but, |key, entry| {
             if matches!(entry.content, Content::Value(_)) {
                 changed(Change::Delete { key: key.clone(), version });
             }
@@ -315,7 +315,7 @@ impl Replica {
         if deadline.is_some_and(|deadline| deadline <= now) {
             content = Content::Expired;
         }
-        let new = Entry { version, content, deadline, stale: false };
+        let new = Entry { version, content, deadline, held_over: false };
         let old = if collected { self.map.remove(&key) } else { self.map.insert(&key, new.clone()) };
         let old_value = old.and_then(|old| match old.content {
             Content::Value(value) => Some((value, old.version, old.deadline)),

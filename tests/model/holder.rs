@@ -243,7 +243,7 @@ fn check_books(map: &Map) -> Result<(), String> {
     let deadline = values.filter_map(|(_, entry)| entry.deadline).min();
     let confirmed: Vec<u64> = map.after(0).map(|(_, entry)| entry.version).collect();
     let held_over = confirmed.len() < map.iter().count();
-    let right = (bytes, deadline, held_over) == (map.bytes(), map.next_deadline(), map.has_stale());
+    let right = (bytes, deadline, held_over) == (map.bytes(), map.next_deadline(), map.has_held_over());
     if right && confirmed.is_sorted() { Ok(()) } else { Err(format!("keeps wrong books of {map:?}")) }
 }
 
