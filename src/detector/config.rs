@@ -280,3 +280,37 @@ impl Default for DetectorConfig {
         DetectorConfig::hardened()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_valid_and_bad_settings_are_named() {
+        for form in [DetectorConfig::hardened(), DetectorConfig::plain_normal(), DetectorConfig::exponential()] {
+            assert_eq!(form.validate(), Ok(()));
+        }
+        assert_eq!(DetectorConfig::default(), DetectorConfig::hardened());
+        type Spoil = fn(&mut DetectorConfig);
+        let bad: [(&str, Spoil); 12] = [
+            ("threshold", |config| config.threshold = 0.0),
+            ("threshold", |config| config.threshold = f64::INFINITY),
+            ("window", |config| config.window = 1),
+            ("window", |config| config.window = 10_001),
+            ("min_std_dev_ratio", |config| config.min_std_dev_ratio = -0.1),
+            ("min_std_dev", |config| config.min_std_dev = Duration::MAX),
+            ("max_std_dev", |config| config.max_std_dev = f64::NAN),
+            ("max_std_dev", |config| config.max_std_dev = 0.3),
+            ("pause", |config| config.pause = f64::INFINITY),
+            ("extra_pause", |config| config.extra_pause = -1.0),
+            ("max_sample", |config| config.max_sample = 1.0),
+            ("start_up", |config| config.start_up = f64::NAN),
+        ];
+        for (field, spoil) in bad {
+            let mut config = DetectorConfig::default();
+            spoil(&mut config);
+            let message = config.validate().unwrap_err();
+            assert!(message.starts_with(&format!("detector: {field} ")), "{message}");
+        }
+    }
+}

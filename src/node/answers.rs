@@ -326,7 +326,7 @@ impl Node {
     }
 
     fn fill_deltas(&mut self, now: Instant, draft: &mut Draft) {
-        // Depth first: the owner with the most waiting entries first, ties at random (PAPERS: van Renesse et al.,
+        // Depth first: the owner with the most waiting entries first, ties at random (van Renesse et al. 2008,
         // section 3.2).
         self.dice.shuffle(&mut draft.waiting);
         draft.waiting.sort_by_key(|(waiting, _)| std::cmp::Reverse(*waiting));
