@@ -46,7 +46,8 @@ pub struct Config {
     /// The largest datagram sent or accepted, in bytes of UDP payload, 576 to 65,507; the same on every node. Default
     /// 1,400: fits every usual path without fragments.
     pub max_datagram: usize,
-    /// What digests and early news may take in one interval, in bytes, from 2 × `max_datagram`. A digest of N peers
+    /// What digests and early news may take in one interval, in bytes: from `max_datagram` for each of `fanout`
+    /// partners (two at least) to 1 GiB. A digest of N peers
     /// takes about 3 × N bytes in quiet times and 20 × N while the membership changes, for each partner; when not all
     /// fits, each round covers a random part of the peers and detection slows down in proportion. Answers and catching up are
     /// not counted. Default 32,768.
@@ -93,7 +94,8 @@ pub struct Limits {
     /// Encoded size of a value in bytes, 1 to 16 MiB. One that does not fit a datagram travels in pieces.
     /// Default 65,536.
     pub value_bytes: usize,
-    /// Size of one peer's map in bytes, each entry counted as key + value + 64; 1 KiB to 4 GiB. Default 64 MiB.
+    /// Size of one peer's map in bytes, each entry counted as key + value + 64; 1 KiB to 4 GiB. A copy may take twice as
+    /// much while it catches up, what is old and what is new together. Default 64 MiB.
     pub map_bytes: usize,
     /// Datagrams that a catch-up may have in flight, 1 to 64; together they should fit the socket's receive buffer.
     /// Default 64.
@@ -122,10 +124,22 @@ impl Config {
     /// # Errors
     /// [`Error::Config`] for the first one that is wrong.
     pub fn validate(&self) -> Result<(), Error> {
-        in_range("cluster (its length)", self.cluster.len(), 1, 64)?;
+        if !(1..=64).contains(&self.cluster.len()) {
+            let problem = format!("it has {} bytes; the range is 1 to 64", self.cluster.len());
+            return Err(wrong("cluster", problem));
+        }
         in_range("fanout", self.fanout, 1, 16)?;
         in_range("max_datagram", self.max_datagram, 576, 65_507)?;
-        in_range("bytes_per_round", self.bytes_per_round, 2 * self.max_datagram, 1 << 30)?;
+        let least = self.fanout.max(2) * self.max_datagram;
+        if !(least..=1 << 30).contains(&self.bytes_per_round) {
+            let problem = format!(
+                "it is {}; the range is {least} (a datagram of `max_datagram` for each of `fanout` partners, two at least) \
+                 to {}",
+                self.bytes_per_round,
+                1 << 30
+            );
+            return Err(wrong("bytes_per_round", problem));
+        }
         let limits = &self.limits;
         in_range("limits.peers", limits.peers, 1, 65_536)?;
         in_range("limits.keys", limits.keys, 1, 1 << 20)?;
@@ -138,7 +152,8 @@ impl Config {
         for seed in &self.seeds {
             validate_seed(seed)?;
         }
-        self.detector.validate().map_err(|problem| wrong("detector", problem))
+        let detector = self.detector.validate();
+        detector.map_err(|problem| wrong("detector", problem.trim_start_matches("detector: ").to_owned()))
     }
 
     fn validate_times(&self) -> Result<(), Error> {

@@ -27,7 +27,7 @@ pub enum Error {
     },
     /// A thread could not be started. Nothing is left running.
     Thread(io::Error),
-    /// A value's own `Serialize` failed. The map is unchanged.
+    /// A value's own `Serialize` failed, or it is nested too deep. The map is unchanged.
     Encode(String),
     /// A value is not of the type asked for.
     Decode(String),
@@ -53,7 +53,7 @@ pub enum Error {
         /// Bytes held, as the limit counts them.
         bytes: usize,
     },
-    /// `try_set` or `try_delete` was called faster than [`permitted_rate`](crate::gossiper::Gossiper::permitted_rate) allows.
+    /// `try_set` or `try_set_for` was called faster than [`permitted_rate`](crate::gossiper::Gossiper::permitted_rate) allows.
     /// The map is unchanged; try again after `retry_after`.
     RateExceeded {
         /// The rate in force, in bytes per second.
@@ -69,7 +69,7 @@ pub enum Error {
     Stopped,
     /// One of the node's threads panicked, which is a bug in this library; the node was stopped.
     ThreadPanicked(&'static str),
-    /// The time given ran out before the condition held.
+    /// `leave` ran out of time before enough peers confirmed that they heard it. The node has stopped all the same.
     TimedOut(Duration),
 }
 
@@ -82,7 +82,10 @@ impl fmt::Display for Error {
                     write!(f, "cannot bind {addr}: it is in use; stop the other program or choose another port")
                 }
                 io::ErrorKind::AddrNotAvailable => {
-                    write!(f, "cannot bind {addr}: this machine has no such address; bind one of its own or 0.0.0.0")
+                    write!(
+                        f,
+                        "cannot bind {addr}: this machine has no such address; bind one of its own, or 0.0.0.0 or [::] with an `advertise` address"
+                    )
                 }
                 _ => write!(f, "cannot bind {addr}: {source}"),
             },
@@ -115,13 +118,18 @@ impl fmt::Display for Error {
             }
             Error::UnknownPeer(peer) => write!(f, "no peer {peer} is known here"),
             Error::StillAlive(peer) => {
-                write!(f, "the peer {peer} is alive; stop it, or wait until it is seen to have failed")
+                write!(f, "{peer} is alive, or this node itself; stop it, or wait until it is seen to have failed")
             }
             Error::Stopped => f.write_str("the node has stopped"),
             Error::ThreadPanicked(name) => {
                 write!(f, "the node was stopped because its thread `{name}` panicked; this is a bug, please report it")
             }
-            Error::TimedOut(after) => write!(f, "the condition did not hold within {after:?}"),
+            Error::TimedOut(after) => {
+                write!(
+                    f,
+                    "too few peers confirmed within {after:?} that they heard this node leave; it has stopped all the same, and some may list it as failed; give `leave` several intervals"
+                )
+            }
         }
     }
 }

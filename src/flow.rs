@@ -109,22 +109,21 @@ impl Flow {
 
     /// Shares with a partner who told its rates. Returns what to add to the partner's permitted rate.
     ///
-    /// The partner's numbers are clamped first, and what results is applied here and there as an increment: a false number
+    /// What one gives the other takes, and neither changes to less than half or more than twice what it was: a false number
     /// moves both by a bounded amount and does not replace what was learnt before.
     pub fn share(&mut self, wanted: f64, partner_wanted: f64, partner_permitted: f64) -> f64 {
-        let theirs = (self.clamp(partner_wanted), self.clamp(partner_permitted));
-        let (mine, theirs_after) = share((self.clamp(wanted), self.permitted), theirs);
-        let change = theirs_after - theirs.1;
-        self.set(mine);
-        change
+        let theirs = (self.clamp(partner_wanted), self.clamp(partner_permitted).max(self.config.min));
+        let (_, theirs_after) = share((self.clamp(wanted), self.permitted), theirs);
+        let give = bounded(theirs.1, theirs_after - theirs.1);
+        let take = bounded(self.permitted, -give);
+        self.set(self.permitted + take);
+        -take
     }
 
     /// The partner shared, and this is what it adds here.
     pub fn shared(&mut self, change: f64) {
         if change.is_finite() {
-            // Never more than to halve or to double at once.
-            let change = change.clamp(-self.permitted / 2.0, self.permitted);
-            self.set(self.permitted + change);
+            self.set(self.permitted + bounded(self.permitted, change));
         }
     }
 
@@ -135,6 +134,11 @@ impl Flow {
     fn clamp(&self, rate: f64) -> f64 {
         if rate.is_finite() { rate.clamp(0.0, self.config.max) } else { 0.0 }
     }
+}
+
+/// `change`, or what of it neither halves nor doubles `permitted` at once.
+fn bounded(permitted: f64, change: f64) -> f64 {
+    change.clamp(-permitted / 2.0, permitted)
 }
 
 #[cfg(test)]
@@ -150,6 +154,21 @@ mod tests {
             let (after_p, after_q) = share(p, q);
             assert!((after_p + after_q - p.1 - q.1).abs() < 1e-9);
             assert!(after_p >= 0.0 && after_q >= 0.0);
+        }
+    }
+
+    /// What the answerer gives up the asker takes in full.
+    #[test]
+    fn an_exchange_keeps_the_sum() {
+        let config = |initial| FlowConfig { initial, ..FlowConfig::default() };
+        let mut dice = fastrand::Rng::with_seed(2);
+        for _ in 0..1_000 {
+            let mut rate = || 2_048.0 * 10f64.powf(dice.f64() * 4.0);
+            let (mut asker, mut answerer) = (Flow::new(config(rate())), Flow::new(config(rate())));
+            let before = asker.permitted() + answerer.permitted();
+            asker.shared(answerer.share(rate(), rate(), asker.permitted()));
+            let after = asker.permitted() + answerer.permitted();
+            assert!((after / before - 1.0).abs() < 1e-9, "{before} became {after}");
         }
     }
 

@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant as Clock, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant as Clock};
 
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -89,9 +89,7 @@ impl Gossiper {
         }
         let peer = Peer::from(advertise);
         let events = config.limits.events;
-        let unix_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_millis());
-        let unix_ms = u64::try_from(unix_ms).unwrap_or(u64::MAX);
-        let node = Node::new(config, peer, Instant::ZERO, unix_ms, unpredictable())?;
+        let node = Node::new(config, peer, Instant::ZERO, threads::wall_clock(), unpredictable())?;
         let shared = Shared::new(node, transport, Clock::now());
         let inner = Inner { shared, peer, bound, events, threads: Mutex::default() };
         let node = Gossiper { inner: Arc::new(inner) };
@@ -406,8 +404,9 @@ impl Gossiper {
             Ok(())
         })?;
         let heard = self.wait_until(timeout, |node| node.read(|node, _| node.farewell_heard()));
+        let ended = if heard { Ok(()) } else { self.check().and(Err(Error::TimedOut(timeout))) };
         self.stop();
-        if heard { Ok(()) } else { Err(Error::TimedOut(timeout)) }
+        ended
     }
 
     /// Stops the node without a word: to the others it fails. Its socket is closed when the last handle is dropped.

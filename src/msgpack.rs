@@ -34,6 +34,11 @@ pub(crate) fn read_all_seed<'de, S: DeserializeSeed<'de>>(bytes: &[u8], seed: S)
     if rest.is_empty() { Ok(value) } else { Err(format!("{} bytes follow the value", rest.len())) }
 }
 
+/// Whether `bytes`, if they are well-formed, could be nested deeper than is decoded: each level takes a byte at least.
+pub(crate) fn may_be_too_deep(bytes: &[u8]) -> bool {
+    bytes.len() >= MAX_DEPTH
+}
+
 /// Writing single objects into a growing buffer; a `Vec` takes every write.
 pub(crate) trait Write {
     fn put_uint(&mut self, value: u64);

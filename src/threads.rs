@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant as Clock};
+use std::time::{Duration, Instant as Clock, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::{Condvar, Mutex};
@@ -52,6 +52,7 @@ struct SeedName {
     /// A name that is an address is never resolved again.
     is_addr: bool,
     resolving: AtomicBool,
+    last_warning: Mutex<Option<Clock>>,
 }
 
 /// Wakes a thread that sleeps until a deadline, if there is a nearer one now.
@@ -93,6 +94,7 @@ impl Shared {
             name: name.clone(),
             is_addr: name.parse::<SocketAddr>().is_ok(),
             resolving: AtomicBool::new(false),
+            last_warning: Mutex::new(None),
         });
         Arc::new(Shared {
             seeds: seeds.collect(),
@@ -276,7 +278,7 @@ impl Shared {
                 let Some(shared) = shared.upgrade() else { return };
                 match resolved {
                     Ok(addrs) => shared.seed_resolved(index, addrs),
-                    Err(error) => log::debug!("the seed {name} cannot be resolved: {error}"),
+                    Err(error) => shared.warn_of_seed(index, format_args!("it cannot be resolved: {error}")),
                 }
                 if let Some(seed) = shared.seeds.get(index) {
                     seed.resolving.store(false, Ordering::SeqCst);
@@ -299,7 +301,24 @@ impl Shared {
 
     fn seed_resolved(self: &Arc<Self>, index: usize, mut addrs: Vec<SocketAddr>) {
         addrs.retain(|addr| self.transport.can_reach(*addr));
+        if addrs.is_empty() {
+            let local = self.transport.local_addr();
+            let problem = "it has no address that can be reached from";
+            self.warn_of_seed(index, format_args!("{problem} {local}; bind [::] for both IPv4 and IPv6"));
+        }
         self.act(&mut Output::new(), |node, now, out| node.seed_resolved(now, index, &addrs, out));
+    }
+}
+
+impl Shared {
+    /// Says in the log what is wrong with a seed, once a minute: it is tried again and again.
+    fn warn_of_seed(&self, index: usize, problem: std::fmt::Arguments<'_>) {
+        let Some(seed) = self.seeds.get(index) else { return };
+        let mut last = seed.last_warning.lock();
+        if last.is_none_or(|last| last.elapsed() >= LOG_PAUSE) {
+            *last = Some(Clock::now());
+            log::warn!("the seed {} is of no use now: {problem}; trying again", seed.name);
+        }
     }
 }
 
@@ -363,7 +382,16 @@ fn receive(shared: &Arc<Shared>) {
 
 /// The gossip-timer thread: rounds, news, repeated requests.
 fn gossip(shared: &Arc<Shared>) {
-    run_at_deadlines(shared, &shared.gossip, Node::next_gossip, |node, now, out| node.gossip(now, out));
+    run_at_deadlines(shared, &shared.gossip, Node::next_gossip, |node, now, out| {
+        node.wall_clock(now, wall_clock());
+        node.gossip(now, out);
+    });
+}
+
+/// Milliseconds since 1970 as the system shows them; 1 if it shows a time before.
+pub(crate) fn wall_clock() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_millis());
+    u64::try_from(since).unwrap_or(u64::MAX)
 }
 
 /// The failure-detector thread: failures, expiry, forgetting.

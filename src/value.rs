@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::Serialize;
-use serde::de::{DeserializeOwned, DeserializeSeed, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeOwned, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::error::Error;
 use crate::msgpack;
@@ -30,17 +30,24 @@ impl Value {
     /// Encodes `value`. Structs become maps from field names, so that fields may be added later.
     ///
     /// # Errors
-    /// [`Error::Encode`] if the type's own `Serialize` fails.
+    /// [`Error::Encode`] if the type's own `Serialize` fails, or if it is nested deeper than can be decoded: 63 lists or
+    /// maps within each other.
     pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Value, Error> {
         let mut bytes = Vec::new();
         msgpack::write_named(&mut bytes, value).map_err(Error::Encode)?;
+        if msgpack::may_be_too_deep(&bytes) {
+            msgpack::read_all::<IgnoredAny>(&bytes).map_err(|_| {
+                let problem = "it is nested too deep to be decoded; 63 lists or maps within each other are the most";
+                Error::Encode(problem.to_owned())
+            })?;
+        }
         Ok(Value(bytes.into()))
     }
 
     /// Decodes into `T`.
     ///
     /// # Errors
-    /// [`Error::Decode`] if the value is of another type, or was never well-formed at its owner. Nesting deeper than 64
+    /// [`Error::Decode`] if the value is of another type, or was never well-formed at its owner. Nesting deeper than 63
     /// is refused.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, Error> {
         msgpack::read_all(&self.0).map_err(Error::Decode)
@@ -63,7 +70,7 @@ impl fmt::Display for Value {
         let mut text = String::new();
         match msgpack::read_all_seed(&self.0, Json(&mut text)) {
             Ok(()) => f.pad(&text),
-            Err(_) => write!(f, "<{} bytes that are no MessagePack>", self.0.len()),
+            Err(_) => write!(f, "<{} bytes that cannot be decoded>", self.0.len()),
         }
     }
 }
@@ -122,6 +129,16 @@ impl<'de> Visitor<'de> for Json<'_> {
 
     fn visit_u64<E>(self, value: u64) -> Result<(), E> {
         self.0.push_str(&value.to_string());
+        Ok(())
+    }
+
+    fn visit_f32<E>(self, value: f32) -> Result<(), E> {
+        // As the shortest number that is this one: widened to 64 bits, 0.7 would print as 0.699999988079071.
+        if value.is_finite() {
+            self.0.push_str(&format!("{value:?}"));
+        } else {
+            self.0.push_str("null");
+        }
         Ok(())
     }
 
@@ -223,11 +240,25 @@ mod tests {
         assert_eq!(shown(()), "null");
         assert_eq!(shown(Option::<u8>::None), "null");
         assert_eq!(shown(1.0), "1.0");
+        assert_eq!(shown(0.7f32), "0.7");
         assert_eq!(shown(f64::NAN), "null");
         assert_eq!(shown(-5), "-5");
         assert_eq!(shown(u64::MAX), "18446744073709551615");
         assert_eq!(shown(Vec::<u8>::new()), "[]");
         assert_eq!(shown(BTreeMap::from([(1, vec!["x"]), (2, vec![])])), r#"{"1":["x"],"2":[]}"#);
+    }
+
+    /// What can be set can be read.
+    #[test]
+    fn what_is_nested_too_deep_is_refused_at_once() {
+        #[derive(Serialize, Deserialize, PartialEq, Debug)]
+        struct Nest(Option<Box<Nest>>, u8);
+        let nested = |depth| (1..depth).fold(Nest(None, 1), |inner, _| Nest(Some(Box::new(inner)), 1));
+        let value = Value::encode(&nested(63)).unwrap();
+        assert_eq!(value.decode::<Nest>().unwrap(), nested(63));
+        assert!(value.to_string().starts_with("[[["), "{value}");
+        let told = Value::encode(&nested(64)).unwrap_err().to_string();
+        assert!(told.contains("63"), "{told}");
     }
 
     /// Behaviour 11 of the originals: a structured value `{x: 1}` arrives whole.
@@ -252,10 +283,10 @@ mod tests {
     #[test]
     fn what_is_no_messagepack_prints_and_fails_to_decode() {
         let value = Value::from_bytes(vec![0xc1, 1, 2]);
-        assert_eq!(value.to_string(), "<3 bytes that are no MessagePack>");
+        assert_eq!(value.to_string(), "<3 bytes that cannot be decoded>");
         assert!(matches!(value.decode::<u8>(), Err(Error::Decode(_))));
         let deep = Value::from_bytes(vec![0x91; 5000]);
-        assert!(deep.to_string().contains("no MessagePack"));
+        assert!(deep.to_string().contains("cannot be decoded"));
         assert!(matches!(Value::encode("x").unwrap().decode::<u8>(), Err(Error::Decode(_))));
     }
 }

@@ -201,7 +201,7 @@ fn each_foreign_thing_has_its_one_place() {
         ("rmp", "msgpack.rs"),
         ("rmp_serde", "msgpack.rs"),
         ("socket2", "transport/udp.rs"),
-        ("SystemTime", "gossiper.rs"),
+        ("SystemTime", "threads.rs"),
         ("catch_unwind", "threads.rs"),
         ("spawn", "threads.rs"),
     ];

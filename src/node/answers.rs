@@ -125,7 +125,7 @@ impl Node {
         let base = sender.generation;
         let rows_are_well = answer.rows(base).all(|row| row.is_ok());
         let wants_are_well = answer.wants(base).all(|want| want.is_ok());
-        if !rows_are_well || !wants_are_well {
+        if !rows_are_well || !wants_are_well || !answer.deltas(base).are_well_formed() {
             return Err(Refusal::Malformed);
         }
         let asked = self.take_asked(answer.id);
@@ -140,32 +140,35 @@ impl Node {
             self.exchange_heartbeats(now, &columns, out, |_, _, _| ());
         }
         let mut wishes = Wishes::default();
-        self.apply_deltas(now, sender, answer.deltas(base), None, &mut wishes, out)?;
+        self.apply_deltas(now, sender, answer.deltas(base), None, &mut wishes, out);
         self.serve(now, sender, answer.want_id, answer.credit, answer.wants(base).flatten(), out);
         for row in answer.rows(base).flatten() {
-            if let Some(mine) = self.ring.member(row.peer) {
-                if mine.replica.progress().is_behind(&row.progress) && row.mark != Mark::Forgotten {
-                    wishes.add(row.peer);
-                }
+            let mine = self.ring.member(row.peer).map(|member| member.replica.progress());
+            if mine.is_some_and(|mine| lacks(&mine, &row.progress)) && row.mark != Mark::Forgotten {
+                wishes.add(row.peer);
             }
         }
         self.wish(now, sender.path, wishes, None, 0, out);
         if let (true, Some(rest)) = (asked, answer.rest) {
-            self.send_part(self.path_to(now, sender.path.to), rest, 1, out);
+            self.send_part(sender.path, rest, 1, out);
         }
         Ok(())
     }
 
-    /// Reads a digest's records into `rows`. They have to be in the order of the ring, within the window, each peer once.
+    /// Reads a digest's records into `rows`: each peer once, and in the order of the ring within the window, if there is one.
     fn read_rows(&self, digest: &Digest<'_>, base: u64, rows: &mut Vec<Row>) -> Result<(), Refusal> {
         rows.clear();
         for row in digest.rows(base) {
             let row = row.map_err(|_| Refusal::Malformed)?;
-            if let Some((from, to)) = digest.window {
-                let ordered = rows.last().is_none_or(|last| place(last.peer, from) < place(row.peer, from));
-                if !ordered || !in_window(row.peer, from, to) {
-                    return Err(Refusal::Malformed);
+            let is_well = match digest.window {
+                Some((from, to)) => {
+                    let ordered = rows.last().is_none_or(|last| place(last.peer, from) < place(row.peer, from));
+                    ordered && in_window(row.peer, from, to)
                 }
+                None => rows.iter().all(|other| other.peer != row.peer),
+            };
+            if !is_well {
+                return Err(Refusal::Malformed);
             }
             rows.push(row);
         }
@@ -197,6 +200,8 @@ impl Node {
             for row in theirs {
                 self.compare_one(draft, row, base);
             }
+            // Of single owners there is no rest to ask for.
+            draft.rest = None;
             return;
         };
         let mut theirs = theirs.iter().peekable();
@@ -210,14 +215,15 @@ impl Node {
                 None if mine.mark == Mark::None => self.put_record(draft, &mine, base),
                 None => {}
             }
-            if draft.rest.is_some() {
-                draft.rest = Some((mine.peer, to));
+            if let Some((first, _)) = draft.rest {
+                draft.rest = Some((first, to));
                 return;
             }
         }
         for row in theirs {
             self.compare_one(draft, row, base);
         }
+        draft.rest = draft.rest.map(|(first, _)| (first, to));
     }
 
     /// A record of theirs for which there may be nothing here that is told to everyone.
@@ -254,7 +260,7 @@ impl Node {
             };
             let waiting = map.after(from).take(COUNTED_ENTRIES).count();
             draft.waiting.push((waiting, Want { owner, progress: theirs.progress, unfinished: (0, 0) }));
-        } else if mine.progress.is_behind(&theirs.progress)
+        } else if lacks(&mine.progress, &theirs.progress)
             && owner != self.ring.me()
             && !self.catch_up.is_asking_for(owner)
         {
@@ -292,12 +298,15 @@ impl Node {
         columns: Option<Columns<'_>>,
         out: &mut Output,
     ) {
-        let rate_change = self.flow.share(self.write_rate.get(), rates.wanted as f64, rates.permitted as f64);
+        let rate_change = self.flow.share(self.write_rate.get(now), rates.wanted as f64, rates.permitted as f64);
         self.fill_deltas(now, &mut draft);
         let credit = self.catch_up.credit(None).filter(|_| !draft.wanted.is_empty());
         let want_id = self.catch_up.next_id();
         match credit {
-            Some(credit) => self.catch_up.begin(now, sender.path.to, std::mem::take(&mut draft.wanted), credit, 0),
+            Some(credit) => {
+                let wanted = std::mem::take(&mut draft.wanted);
+                self.catch_up.begin(now, sender.path.to, sender.path.is_proved(), wanted, credit, 0);
+            }
             None => draft.wants.clear(),
         }
         let columns = columns.filter(|_| !draft.columns.is_empty());
@@ -337,9 +346,9 @@ impl Node {
         let mut overflowed = false;
         let mut ordinary = false;
         for (_, want) in &mut draft.waiting {
-            ordinary |= want.progress.max > 0;
             let behind = want.progress.max > 0;
             let packed = pack_owner(&self.ring, now, want, room, (&mut draft.deltas, &mut draft.entries), base);
+            ordinary |= behind;
             overflowed |= packed == Packed::Cut && behind;
         }
         // Only ordinary exchanges tell whether messages hold what is written: a newcomer who fetches whole maps does not.
@@ -377,10 +386,8 @@ impl Node {
     fn same_roster(&self, columns: &Columns<'_>) -> bool {
         let (from, to) = columns.window;
         let roster = self.ring.roster(from, to);
-        let mut told = columns.heartbeats();
-        roster.hash == columns.roster
-            && told.by_ref().take_while(Result::is_ok).count() == roster.peers
-            && told.next().is_none()
+        let told = columns.heartbeats().try_fold(0, |count, difference| difference.map(|_| count + 1));
+        roster.hash == columns.roster && told == Ok(roster.peers)
     }
 
     /// Takes the heartbeats of a column, whose roster was found to be the same, and shows each peer afterwards, with the
@@ -428,4 +435,10 @@ impl Node {
         }
         asked
     }
+}
+
+/// Whether something is to be asked for. Not if the other has a later run: whoever learnt of that from its record is at
+/// its beginning already, and who refused it would ask for what it does not take.
+fn lacks(mine: &Progress, theirs: &Progress) -> bool {
+    mine.generation == theirs.generation && mine.is_behind(theirs)
 }

@@ -7,7 +7,7 @@ use crate::node::receive::Sender;
 use crate::node::{Node, Output};
 use crate::peer::{Peer, PeerState};
 use crate::reconcile::{Packed, Room, Session, pack_owner};
-use crate::state::{Applied, Content, DeltaEntry, Mark, Progress, Row};
+use crate::state::{Applied, Content, DeltaEntry};
 use crate::stats::Refusal;
 use crate::value::Value;
 use crate::wire::{
@@ -37,15 +37,18 @@ impl Node {
         message: &DeltaMessage<'_>,
         out: &mut Output,
     ) -> Result<(), Refusal> {
+        let deltas = message.deltas(sender.generation);
+        if !deltas.are_well_formed() {
+            return Err(Refusal::Malformed);
+        }
         let mut wishes = Wishes::default();
-        let applied =
-            self.apply_deltas(now, sender, message.deltas(sender.generation), Some(message.want_id), &mut wishes, out);
+        self.apply_deltas(now, sender, deltas, Some(message.want_id), &mut wishes, out);
         let session = self.catch_up.arrived(now, message.want_id, message.sequence, message.end);
         if let Some(session) = session {
             let credit = session.credit;
-            self.wish(now, sender.path, Wishes(session.owners), Some(credit), 0, out);
+            self.wish(now, sender.path, Wishes(session.owners), Some(credit), session.attempts, out);
         }
-        applied
+        Ok(())
     }
 
     pub(super) fn handle_want(
@@ -78,8 +81,8 @@ impl Node {
         self.message_room().saturating_sub(DELTA_MESSAGE_BYTES)
     }
 
-    /// Applies deltas. Owners of whom there is more are added to `wishes`, unless they belong to the request `want_id`, which
-    /// knows itself.
+    /// Applies well-formed deltas. Owners of whom there is more are added to `wishes`, unless they belong to the request
+    /// `want_id`, which knows itself.
     pub(super) fn apply_deltas(
         &mut self,
         now: Instant,
@@ -88,20 +91,14 @@ impl Node {
         want_id: Option<u32>,
         wishes: &mut Wishes,
         out: &mut Output,
-    ) -> Result<(), Refusal> {
-        for part in deltas {
-            let part = part.map_err(|_| Refusal::Malformed)?;
-            // All of it is looked at before any of it is taken: half a delta would be a gap that nobody sees.
-            if part.entries.clone().any(|entry| entry.is_err()) {
-                return Err(Refusal::Malformed);
-            }
+    ) {
+        for part in deltas.flatten() {
             if part.owner == self.ring.me() {
                 self.refuse(now, Refusal::OwnState, sender.from, out);
                 continue;
             }
             self.apply_owner(now, sender, &part, want_id, wishes, out);
         }
-        Ok(())
     }
 
     fn apply_owner(
@@ -116,8 +113,8 @@ impl Node {
         let owner = part.owner;
         let delta = &part.delta;
         if self.ring.member(owner).is_some_and(|member| member.replica.progress().generation < delta.generation) {
-            let progress = Progress { generation: delta.generation, max: delta.max, floor: 0 };
-            self.learn(now, &Row { peer: owner, heartbeat: 0, progress, mark: Mark::None }, sender.from, out);
+            // Of a run that is new here its record has to be told first, with the heartbeat from which on it counts as alive.
+            return;
         }
         let limits = self.config.limits;
         let events = &mut out.events;
@@ -142,6 +139,8 @@ impl Node {
                     applied = with_piece;
                 }
             }
+            let next_deadline = member.replica.map().next_deadline();
+            self.next_detect = self.next_detect.min(next_deadline.unwrap_or(Instant::MAX));
             (applied, member.replica.progress(), member.state, member.replica.unfinished().is_some())
         });
         for reason in refused {
@@ -152,6 +151,9 @@ impl Node {
         };
         match applied {
             Applied::Forward => {
+                if let Some(id) = want_id {
+                    self.catch_up.moved(id);
+                }
                 let complete = progress.max >= delta.max && !unfinished;
                 match want_id {
                     Some(id) if complete => self.catch_up.complete(id, owner),
@@ -199,7 +201,8 @@ impl Node {
             return;
         };
         let base = self.generation();
-        let room = self.delta_room();
+        let allowed = path.allowance.saturating_sub(self.header(&path).bytes() + DELTA_MESSAGE_BYTES);
+        let room = self.delta_room().min(allowed);
         let mut wants = std::mem::take(&mut self.scratch.wants);
         wants.clear();
         let mut asked = 0;
@@ -213,16 +216,20 @@ impl Node {
             asked += 1;
         }
         owners.truncate(asked);
-        let want_id = self.catch_up.next_id();
-        self.catch_up.begin(now, path.to, owners, credit, attempts);
-        self.send(&path, &Message::Want(WantMessage { want_id, credit, wants: &wants }), out);
+        if asked > 0 {
+            let want_id = self.catch_up.next_id();
+            self.catch_up.begin(now, path.to, path.is_proved(), owners, credit, attempts);
+            self.send(&path, &Message::Want(WantMessage { want_id, credit, wants: &wants }), out);
+        }
         self.scratch.wants = wants;
     }
 
-    /// Repeats a request that nobody answered, with another live peer if there is one.
+    /// Repeats a request that nobody answered, with another live peer if there is one, else with the same if it has proved its
+    /// address: nobody's name is to be used to have this node write to somebody again and again.
     pub(super) fn ask_again(&mut self, now: Instant, session: Session, out: &mut Output) {
         let alive = self.ring.peers_in(PeerState::Alive);
-        let server = self.dice.choice(alive).map_or(session.server, |peer| peer.addr());
+        let same = session.server_is_proved.then_some(session.server);
+        let Some(server) = self.dice.choice(alive).map(|peer| peer.addr()).or(same) else { return };
         let path = self.path_to(now, server);
         self.wish(now, path, Wishes(session.owners), Some(session.credit), session.attempts, out);
     }

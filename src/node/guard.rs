@@ -23,6 +23,11 @@ impl PauseGuard {
         PauseGuard { last_entry: now, last_pause: None, interval }
     }
 
+    /// The time of the present entry.
+    pub(super) fn now(&self) -> Instant {
+        self.last_entry
+    }
+
     /// How much longer than explicable nothing entered the core.
     fn entered(&mut self, now: Instant) -> Option<Duration> {
         let gap = now - self.last_entry;

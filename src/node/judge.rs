@@ -55,6 +55,8 @@ impl Node {
             }
             let age = now - member.since;
             let due = match member.state {
+                // Who leaves does not listen any more.
+                PeerState::Alive if self.left => false,
                 PeerState::Alive => {
                     let suspect_at = member.detector.suspect_at(&self.judge).unwrap_or(Instant::MAX);
                     self.next_detect = self.next_detect.min(suspect_at);

@@ -22,31 +22,28 @@ const RENEWAL_SPREAD_MS: u64 = 32_768;
 const YEAR_2020_MS: u64 = 1_577_836_800_000;
 
 impl Node {
-    /// Takes in what a record says. Returns whether its peer is held here afterwards.
-    pub(super) fn learn(&mut self, now: Instant, row: &Row, from: std::net::SocketAddr, out: &mut Output) -> bool {
+    /// Takes in what a record says.
+    pub(super) fn learn(&mut self, now: Instant, row: &Row, from: std::net::SocketAddr, out: &mut Output) {
         let generation = row.progress.generation;
         if row.peer == self.ring.me() {
             self.hear_of_self(now, row, from, out);
-            return false;
+            return;
         }
         if let Some(member) = self.ring.member(row.peer) {
             let known = member.replica.progress().generation;
             if generation == known {
                 self.learn_same_run(now, row, out);
-                return true;
             }
-            if generation < known {
-                return true;
+            if generation <= known {
+                return;
             }
         } else if self.ring.forgotten(row.peer).is_some_and(|memory| memory >= (generation, row.heartbeat)) {
-            return false;
+            return;
         }
         // A run that is new here. Of one that is over already there is nothing to gain.
-        if row.mark != Mark::None || !self.may_take_in(now, row, from, out) {
-            return self.ring.member(row.peer).is_some();
+        if row.mark == Mark::None && self.may_take_in(now, row, from, out) {
+            self.learn_new_run(now, row, out);
         }
-        self.learn_new_run(now, row, out);
-        true
     }
 
     /// A heartbeat of the run that is known here, higher than before: the only evidence that a peer is alive.
@@ -147,15 +144,18 @@ impl Node {
             self.refuse(now, Refusal::FutureGeneration, from, out);
             return false;
         }
-        if self.ring.member(row.peer).is_none() && self.ring.len() >= self.config.limits.peers {
-            // A peer that was never alive gives way, the one that was heard of first.
-            let since = |peer: &&Peer| self.ring.member(**peer).map(|member| member.since);
-            match self.ring.peers_in(PeerState::Known).iter().min_by_key(since).copied() {
-                Some(oldest) => self.forget_for_good(oldest, out),
-                None => {
-                    self.refuse(now, Refusal::TooManyPeers, from, out);
-                    return false;
-                }
+        if self.ring.member(row.peer).is_some() || self.ring.len() < self.config.limits.peers {
+            return true;
+        }
+        // First they give way of whom only the memory is told, then those that were never alive.
+        let forgotten = self.ring.peers_in(PeerState::Forgotten).first().copied();
+        let known = self.ring.peers_in(PeerState::Known).first().copied();
+        match (forgotten, known) {
+            (Some(forgotten), _) => self.ring.remove_and_remember(forgotten, self.config.limits.peers),
+            (None, Some(known)) => self.forget_for_good(known, out),
+            (None, None) => {
+                self.refuse(now, Refusal::TooManyPeers, from, out);
+                return false;
             }
         }
         true
@@ -182,6 +182,8 @@ impl Node {
         if !above || self.left {
             return;
         }
+        // Whatever the others may have believed has to be overruled, though for what lies at the very limit they refuse the
+        // generation taken then until the clock has moved on, by `RENEWAL_SPREAD_MS` at most.
         if self.is_too_far_ahead(now, heard.generation) || heard.generation == u64::MAX {
             self.refuse(now, Refusal::FutureGeneration, from, out);
             return;

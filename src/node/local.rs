@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::event::Event;
 use crate::instant::Instant;
 use crate::node::learn::event_of;
-use crate::node::{Node, Output};
+use crate::node::{Node, OPEN_DIGESTS, Output};
 use crate::peer::{Peer, PeerInfo, PeerState};
 use crate::reconcile::PreparedDigest;
 use crate::select::choose_alive;
@@ -37,17 +37,36 @@ impl WriteRate {
     }
 
     /// In bytes per second.
-    pub(super) fn get(&self) -> f64 {
-        self.recent / RATE_WINDOW_SECONDS
+    pub(super) fn get(&self, now: Instant) -> f64 {
+        let elapsed = (now - self.last).as_secs_f64();
+        self.recent * (-elapsed / RATE_WINDOW_SECONDS).exp() / RATE_WINDOW_SECONDS
+    }
+
+    fn pass(&mut self, now: Instant, permitted: f64) {
+        let elapsed = (now - self.last).as_secs_f64();
+        self.recent = self.get(now) * RATE_WINDOW_SECONDS;
+        self.tokens = (self.tokens + elapsed * permitted).min(permitted * BURST_SECONDS);
+        self.last = self.last.max(now);
     }
 
     fn wrote(&mut self, now: Instant, bytes: usize, permitted: f64) {
-        let elapsed = (now - self.last).as_secs_f64();
-        self.last = self.last.max(now);
-        self.recent = self.recent * (-elapsed / RATE_WINDOW_SECONDS).exp() + bytes as f64;
-        self.tokens = (self.tokens + elapsed * permitted).min(permitted * BURST_SECONDS) - bytes as f64;
+        self.pass(now, permitted);
+        self.recent += bytes as f64;
         // What was written without asking does not count against the future for ever.
-        self.tokens = self.tokens.max(-permitted * BURST_SECONDS);
+        self.tokens = (self.tokens - bytes as f64).max(-permitted * BURST_SECONDS);
+    }
+
+    /// How long to wait until so many bytes may be written; `None` if they may be now. A single write larger than what a
+    /// full bucket holds may pass when it is full.
+    fn wait(&mut self, now: Instant, bytes: usize, permitted: f64) -> Option<Duration> {
+        self.pass(now, permitted);
+        let needed = (bytes as f64).min(permitted * BURST_SECONDS);
+        if self.tokens >= needed {
+            return None;
+        }
+        // What is wanted and not let through is still wanted, once, however often it is tried: flow control shares by it.
+        self.recent = self.recent.max((permitted + needed) * RATE_WINDOW_SECONDS);
+        Some(Duration::from_secs_f64((needed - self.tokens) / permitted))
     }
 }
 
@@ -68,9 +87,10 @@ impl Node {
         self.enter(now);
         self.check_entry(key, &value)?;
         self.expire(now, out);
-        self.write_rate.wrote(now, cost(key, &value), self.flow.permitted());
+        let bytes = cost(key, &value);
         let key: Key = key.into();
         if let Some(change) = self.ring.change_own(|own| own.set(&key, value, deadline)) {
+            self.write_rate.wrote(now, bytes, self.flow.permitted());
             self.own_changed(now, change, out);
         }
         self.next_detect = self.next_detect.min(deadline.unwrap_or(Instant::MAX));
@@ -92,18 +112,8 @@ impl Node {
     ) -> Result<u64, Error> {
         self.check_entry(key, &value)?;
         let permitted = self.flow.permitted();
-        let needed = cost(key, &value) as f64;
-        let tokens = (self.write_rate.tokens + (now - self.write_rate.last).as_secs_f64() * permitted)
-            .min(permitted * BURST_SECONDS);
-        // A single write larger than a second's worth has to pass some time: when the bucket is full.
-        let needed = needed.min(permitted * BURST_SECONDS);
-        if tokens < needed {
-            // What is wanted and not let through is still wanted: flow control shares by it.
-            self.write_rate.recent += needed;
-            return Err(Error::RateExceeded {
-                permitted,
-                retry_after: Duration::from_secs_f64((needed - tokens) / permitted),
-            });
+        if let Some(retry_after) = self.write_rate.wait(now, cost(key, &value), permitted) {
+            return Err(Error::RateExceeded { permitted, retry_after });
         }
         self.set(now, key, value, deadline, out)
     }
@@ -126,7 +136,8 @@ impl Node {
         Ok(Some(self.ring.own().progress().max))
     }
 
-    /// Forgets a peer that is not alive. Those who do not see it alive either follow.
+    /// Forgets a peer that is not alive. Those who do not see it alive either follow, unless they have heard a later heartbeat
+    /// of it: then it is known again here, until it is forgotten for good.
     ///
     /// # Errors
     /// [`Error::UnknownPeer`], and [`Error::StillAlive`], for this node itself too.
@@ -155,6 +166,8 @@ impl Node {
         }
         self.ring.leave();
         self.left = true;
+        // Answers to what was asked before are no sign that anybody heard of it.
+        self.asked = [0; OPEN_DIGESTS];
         self.say_farewell(now, out);
     }
 

@@ -61,7 +61,7 @@ pub struct Node {
     guard: PauseGuard,
     log_limit: LogLimit,
     stats: Stats,
-    /// Milliseconds since 1970 at [`Instant::ZERO`], from the clock as it was at the start; never read again.
+    /// Milliseconds since 1970 at [`Instant::ZERO`].
     unix_origin: u64,
     next_round: Instant,
     /// The round's live partners whose turn is still to come, and whose it is.
@@ -132,7 +132,7 @@ impl Node {
             expected_advance: config.interval,
             flow: Flow::new(FlowConfig::default()),
             write_rate: WriteRate::new(now),
-            catch_up: CatchUp::new(config.limits.catch_up_datagrams),
+            catch_up: CatchUp::new(config.limits.catch_up_datagrams, dice.u32(..)),
             news: News::new(config.interval),
             proof: Proof::new(&mut dice),
             guard: PauseGuard::new(now, config.interval),
@@ -220,7 +220,14 @@ impl Node {
         self.next_detect
     }
 
-    /// This node's wall clock: as it was at the start, and counted on from there.
+    /// Tells the node what the wall clock shows. Only what it is ahead of the time that has passed here counts, as after
+    /// a machine's sleep, which a monotonic clock leaves out: others may have restarted meanwhile, with generations that
+    /// would seem to come from the future.
+    pub fn wall_clock(&mut self, now: Instant, unix_ms: u64) {
+        self.unix_origin = self.unix_origin.max(unix_ms.saturating_sub(now.as_micros() / 1000));
+    }
+
+    /// This node's wall clock: as it was at the start or told since, and counted on from there.
     fn unix_ms(&self, now: Instant) -> u64 {
         self.unix_origin.saturating_add(now.as_micros() / 1000)
     }

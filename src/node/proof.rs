@@ -63,6 +63,13 @@ pub(super) struct Path {
     pub(super) allowance: usize,
 }
 
+impl Path {
+    /// Whether the address has proved itself, or is one that this node turned to by itself.
+    pub(super) fn is_proved(&self) -> bool {
+        self.allowance == usize::MAX
+    }
+}
+
 impl Node {
     /// The way to a peer that this node turns to by itself.
     pub(super) fn path_to(&self, now: Instant, to: SocketAddr) -> Path {

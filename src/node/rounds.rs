@@ -153,6 +153,10 @@ impl Node {
             (self.ring.len() + 1) as f64 / covered.max(1) as f64
         };
         let expected = self.config.interval.mul_f64(intervals * rounds.min(1_000.0));
+        // Where it falls because digests turn compact again, the silences under judgement date from before. (200 nodes
+        // with room for three sevenths of a full digest in a round, 8 crashes: 9 to 14 live peers were found to have
+        // failed, and none if it falls by 3 % a turn.)
+        let expected = expected.max(self.expected_advance.mul_f64(0.97));
         if self.expected_advance != expected {
             self.expected_advance = expected;
             self.judge = Judge::new(&self.config.detector, self.config.interval, expected);
@@ -197,7 +201,8 @@ impl Node {
         for digest in set.digests() {
             let padding =
                 if path.echo.is_none() { FIRST_DIGEST_BYTES.saturating_sub(digest.bytes() + DIGEST_BYTES) } else { 0 };
-            self.send_digest(&path, digest, false, padding.min(room - digest.bytes().min(room)), out);
+            let sent = self.send_digest(&path, digest, false, padding.min(room - digest.bytes().min(room)), out);
+            self.budget = self.budget.saturating_sub(sent);
         }
         self.scratch.small = set;
     }
@@ -243,7 +248,7 @@ impl Node {
     }
 
     pub(super) fn rates(&self) -> Rates {
-        Rates { wanted: self.write_rate.get() as u64, permitted: self.flow.permitted() as u64 }
+        Rates { wanted: self.write_rate.get(self.guard.now()) as u64, permitted: self.flow.permitted() as u64 }
     }
 
     /// What a datagram has room for beside its envelope and header.
@@ -305,7 +310,10 @@ impl Node {
         let cost = partners.len() * (set.digests().first().map_or(0, PreparedDigest::bytes) + DIGEST_BYTES);
         // What the rest of the round will take is not to be spent on news.
         let reserved = self.turns.len() * self.turn_bytes;
-        if partners.is_empty() || taken == 0 || cost + reserved > self.budget {
+        if partners.is_empty() {
+            // Who comes later fetches everything anyway.
+            self.news.clear();
+        } else if taken == 0 || cost + reserved > self.budget {
             self.news.postpone(now);
         } else if let Some(digest) = set.digests().first() {
             self.news.told(now, self.last_digest_id.wrapping_add(1).max(1), partners.len() as u32, owners);

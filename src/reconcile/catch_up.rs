@@ -28,6 +28,8 @@ pub struct Session {
     pub id: u32,
     /// Who was asked.
     pub server: SocketAddr,
+    /// Whether it has proved its address.
+    pub server_is_proved: bool,
     /// Owners of whose maps something was wanted and has not come.
     pub owners: Vec<Peer>,
     /// How many datagrams may come.
@@ -38,6 +40,7 @@ pub struct Session {
     deadline: Instant,
     next_sequence: u8,
     lossy: bool,
+    moved: bool,
 }
 
 /// All requests under way: at most one for each owner.
@@ -51,10 +54,11 @@ pub struct CatchUp {
 }
 
 impl CatchUp {
-    /// With at most `limit` datagrams in flight.
-    pub fn new(limit: usize) -> Self {
+    /// With at most `limit` datagrams in flight. The ids of requests count on from `last_id`, which should be drawn: who
+    /// can guess them can answer in another's place.
+    pub fn new(limit: usize, last_id: u32) -> Self {
         let limit = u8::try_from(limit).unwrap_or(u8::MAX);
-        CatchUp { sessions: Vec::new(), last_id: 0, limit, round_trip: None }
+        CatchUp { sessions: Vec::new(), last_id, limit, round_trip: None }
     }
 
     /// Whether something of this owner is under way.
@@ -79,12 +83,21 @@ impl CatchUp {
     }
 
     /// A request with [`CatchUp::next_id`] goes out.
-    pub fn begin(&mut self, now: Instant, server: SocketAddr, owners: Vec<Peer>, credit: u8, attempts: u8) {
+    pub fn begin(
+        &mut self,
+        now: Instant,
+        server: SocketAddr,
+        server_is_proved: bool,
+        owners: Vec<Peer>,
+        credit: u8,
+        attempts: u8,
+    ) {
         self.last_id = self.next_id();
         let patience = self.patience() * (1 << attempts.min(MAX_ATTEMPTS));
         self.sessions.push(Session {
             id: self.last_id,
             server,
+            server_is_proved,
             owners,
             credit,
             attempts,
@@ -92,6 +105,7 @@ impl CatchUp {
             deadline: now + patience.min(MAX_PATIENCE),
             next_sequence: 0,
             lossy: false,
+            moved: false,
         });
     }
 
@@ -99,6 +113,13 @@ impl CatchUp {
     pub fn complete(&mut self, id: u32, owner: Peer) {
         if let Some(session) = self.sessions.iter_mut().find(|session| session.id == id) {
             session.owners.retain(|other| *other != owner);
+        }
+    }
+
+    /// Something of what came in answer to this request moved the copy of an owner's map forward.
+    pub fn moved(&mut self, id: u32) {
+        if let Some(session) = self.sessions.iter_mut().find(|session| session.id == id) {
+            session.moved = true;
         }
     }
 
@@ -131,8 +152,9 @@ impl CatchUp {
         } else {
             session.credit.saturating_mul(2).min(self.limit)
         };
-        session.attempts = 0;
-        Some(session)
+        // Without progress there is an end to it: what comes may be nothing that can be taken here.
+        session.attempts = if session.moved { 0 } else { session.attempts + 1 };
+        Some(session).filter(|session| session.attempts < MAX_ATTEMPTS)
     }
 
     /// Takes out a request whose deadline has passed and that is to be repeated, with another peer if there is one. Call it
@@ -187,13 +209,14 @@ mod tests {
 
     #[test]
     fn credit_doubles_without_loss_and_never_exceeds_the_limit() {
-        let mut catch_up = CatchUp::new(64);
+        let mut catch_up = CatchUp::new(64, 0);
         let mut credit = catch_up.credit(None).unwrap();
         let mut seen = Vec::new();
         for _ in 0..6 {
             seen.push(credit);
-            catch_up.begin(at(0), addr(1), vec![peer(2)], credit, 0);
+            catch_up.begin(at(0), addr(1), true, vec![peer(2)], credit, 0);
             let id = catch_up.last_id;
+            catch_up.moved(id);
             for sequence in 0..credit - 1 {
                 assert!(catch_up.arrived(at(0), id, sequence, End::No).is_none());
             }
@@ -205,12 +228,12 @@ mod tests {
 
     #[test]
     fn flight_is_bounded_over_all_requests() {
-        let mut catch_up = CatchUp::new(20);
+        let mut catch_up = CatchUp::new(20, 0);
         let mut total = 0;
         for port in 1..=10 {
             if let Some(credit) = catch_up.credit(None) {
                 total += u32::from(credit);
-                catch_up.begin(at(0), addr(port), vec![peer(port)], credit, 0);
+                catch_up.begin(at(0), addr(port), true, vec![peer(port)], credit, 0);
             }
         }
         assert_eq!(total, 20);
@@ -219,25 +242,38 @@ mod tests {
 
     #[test]
     fn a_lost_datagram_is_asked_for_again_and_the_credit_halved() {
-        let mut catch_up = CatchUp::new(64);
-        catch_up.begin(at(0), addr(1), vec![peer(2)], 32, 0);
+        let mut catch_up = CatchUp::new(64, 0);
+        catch_up.begin(at(0), addr(1), true, vec![peer(2)], 32, 0);
         assert!(catch_up.arrived(at(1), 1, 0, End::No).is_none());
         let again = catch_up.arrived(at(1), 1, 2, End::Complete).unwrap();
         assert_eq!((again.owners, again.credit), (vec![peer(2)], 16));
     }
 
+    /// A sender who has more and more, none of which can be taken here, is not asked for ever.
+    #[test]
+    fn answers_that_move_nothing_are_followed_by_a_bounded_number_of_requests() {
+        let mut catch_up = CatchUp::new(64, 0);
+        let mut asked = 1;
+        catch_up.begin(at(0), addr(1), true, vec![peer(2)], 8, 0);
+        while let Some(session) = catch_up.arrived(at(0), asked, 0, End::CreditUsed) {
+            asked += 1;
+            catch_up.begin(at(0), session.server, true, session.owners, session.credit, session.attempts);
+        }
+        assert_eq!(asked, u32::from(MAX_ATTEMPTS));
+    }
+
     #[test]
     fn silence_is_followed_by_a_bounded_number_of_repetitions() {
-        let mut catch_up = CatchUp::new(64);
+        let mut catch_up = CatchUp::new(64, 0);
         let mut now = at(0);
         let mut asked = 0;
-        catch_up.begin(now, addr(1), vec![peer(2)], 8, 0);
+        catch_up.begin(now, addr(1), true, vec![peer(2)], 8, 0);
         while let Some(deadline) = catch_up.next_deadline() {
             asked += 1;
             assert!(catch_up.overdue(deadline - Duration::from_micros(1)).is_none());
             now = deadline;
             if let Some(session) = catch_up.overdue(now) {
-                catch_up.begin(now, session.server, session.owners, session.credit, session.attempts);
+                catch_up.begin(now, session.server, true, session.owners, session.credit, session.attempts);
             }
         }
         assert_eq!(asked, usize::from(MAX_ATTEMPTS));

@@ -99,6 +99,11 @@ impl News {
         self.last_wave = Some(now);
     }
 
+    /// There is nobody to tell.
+    pub fn clear(&mut self) {
+        self.owners.clear();
+    }
+
     /// An answer to a digest of a wave came; `wanted` says whether the partner lacked something of an owner.
     pub fn answered(&mut self, id: u32, wanted: impl Fn(Peer) -> bool) {
         let Some(wave) = self.waves.iter().find(|wave| id.wrapping_sub(wave.first_id) < wave.partners) else {

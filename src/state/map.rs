@@ -215,12 +215,12 @@ impl Map {
         }
     }
 
-    /// Drops tombstones with a version up to `floor`. What expired by this node's own clock is none yet: the owner may
-    /// still hold it for alive, and a transfer must find it here to not bring it back to life.
-    pub(crate) fn drop_tombstones(&mut self, floor: u64) {
+    /// Drops tombstones with a version above `from` and up to `floor`. What expired by this node's own clock is none
+    /// yet: the owner may still hold it for alive, and a transfer must find it here to not bring it back to life.
+    pub(crate) fn drop_tombstones(&mut self, from: u64, floor: u64) {
         let dead: Vec<Key> = self
             .by_version
-            .range(..=floor)
+            .range((Bound::Excluded(from), Bound::Included(floor.max(from))))
             .filter(|(_, key)| self.entries.get(*key).is_some_and(Entry::is_tombstone))
             .map(|(_, key)| key.clone())
             .collect();

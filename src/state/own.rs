@@ -84,11 +84,11 @@ impl OwnMap {
     /// Takes a new generation: the others then fetch the whole map anew. Tombstones are of no more use.
     pub fn renew(&mut self, generation: u64) {
         self.generation = generation;
-        self.map.drop_tombstones(u64::MAX);
+        self.map.drop_tombstones(0, u64::MAX);
         self.tombstones.clear();
     }
 
-    /// Sets a key. `None` if it has this value already and neither the old nor the new one has a deadline.
+    /// Sets a key. `None` if it has this value with this deadline already.
     pub fn set(&mut self, key: &Key, value: Value, deadline: Option<Instant>) -> Option<Change> {
         if let Some(Entry { content: Content::Value(old), deadline: old_deadline, .. }) = self.map.get(key) {
             if *old == value && *old_deadline == deadline {
@@ -122,7 +122,7 @@ impl OwnMap {
     }
 
     /// Drops the tombstones made at or before `before`; the highest of their versions becomes the floor.
-    pub fn collect(&mut self, before: Instant) -> bool {
+    pub fn collect(&mut self, before: Instant) {
         let floor = self.floor;
         while let Some((made, version)) = self.tombstones.front() {
             if *made > before {
@@ -131,8 +131,7 @@ impl OwnMap {
             self.floor = *version;
             self.tombstones.pop_front();
         }
-        self.map.drop_tombstones(self.floor);
-        self.floor > floor
+        self.map.drop_tombstones(floor, self.floor);
     }
 
     /// When the oldest tombstone was made.

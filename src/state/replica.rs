@@ -105,7 +105,7 @@ impl Replica {
             }
         }
         self.progress.max = self.progress.max.max(delta.to);
-        self.settle(delta, &mut changed);
+        self.settle(&mut changed);
         if self.progress == held { Applied::Nothing } else { Applied::Forward }
     }
 
@@ -139,7 +139,7 @@ impl Replica {
             let reason = if total > limits.value_bytes { Refusal::ValueTooLarge } else { Refusal::KeyTooLong };
             self.progress.max = version;
             self.refuse(&entry, reason, &mut changed, &mut refused);
-            self.settle(delta, &mut changed);
+            self.settle(&mut changed);
             return Applied::Forward;
         }
         let deadline = entry.life.map(|life| now + life);
@@ -176,7 +176,7 @@ impl Replica {
         entry.life = whole.deadline.map(|deadline| deadline - now);
         self.progress.max = version;
         self.take(now, entry, limits, &mut changed, &mut refused);
-        self.settle(&Delta { to: version, ..*delta }, &mut changed);
+        self.settle(&mut changed);
         Applied::Forward
     }
 
@@ -184,8 +184,10 @@ impl Replica {
     pub fn adopt_floor(&mut self, generation: u64, floor: u64) -> bool {
         let higher = generation == self.progress.generation && floor > self.progress.floor;
         if higher && self.progress.max >= floor {
+            // Those up to the old floor are gone already: looking at them again for each step of a floor that somebody
+            // raises in small ones would cost the whole map every time.
+            self.map.drop_tombstones(self.progress.floor, floor);
             self.progress.floor = floor;
-            self.map.drop_tombstones(floor);
             return true;
         }
         false
@@ -237,15 +239,15 @@ impl Replica {
         }
         // Before the entries: they may need the room of tombstones that the owner has collected.
         self.adopt_floor(delta.generation, delta.floor);
+        self.map.horizon = self.map.horizon.max(delta.max);
         Applied::Forward
     }
 
     /// What follows from having moved forward: a transfer that is complete ends.
-    fn settle(&mut self, delta: &Delta, changed: &mut impl FnMut(Change)) {
+    fn settle(&mut self, changed: &mut impl FnMut(Change)) {
         if self.unfinished.as_ref().is_some_and(|unfinished| unfinished.version <= self.progress.max) {
             self.unfinished = None;
         }
-        self.map.horizon = self.map.horizon.max(delta.max);
         if self.map.held_over() > 0 && self.progress.max >= self.map.horizon && !self.progress.in_transfer() {
             self.drop_held_over(None, changed);
         }
@@ -280,9 +282,12 @@ impl Replica {
         // A tombstone that the owner has collected meanwhile says that its key is gone, and takes no room.
         let tombstone = !matches!(entry.content, Content::Value(_)) && entry.life.is_none();
         let collected = tombstone && entry.version <= self.progress.floor;
+        // On the way to what the owner holds, there may be entries here which it has overwritten by then: it never held
+        // these together with what replaces others, so that both may need the room of a map.
+        let maps = if entry.version < self.map.horizon { 2 } else { 1 };
         let is_full = |map: &Map| {
             let (keys, bytes) = map.size_with(&entry.key, size);
-            !collected && (keys > limits.keys || bytes > limits.map_bytes)
+            !collected && (keys > maps * limits.keys || bytes > maps * limits.map_bytes)
         };
         if is_full(&self.map) {
             // Better a flicker than an entry that does not come again.

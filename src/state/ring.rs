@@ -42,10 +42,11 @@ pub struct Ring {
     own_hash: u64,
     members: BTreeMap<Peer, Member>,
     forgotten: Forgotten,
-    /// Peers by state, to choose partners from; in no particular order.
+    /// Peers by state, to choose from; those first that are in it for longest.
     alive: Vec<Peer>,
     failed: Vec<Peer>,
     known: Vec<Peer>,
+    forgotten_but_told: Vec<Peer>,
     /// The roster of the whole ring.
     roster: RosterSum,
     roster_changes: u64,
@@ -65,6 +66,7 @@ impl Ring {
             alive: Vec::new(),
             failed: Vec::new(),
             known: Vec::new(),
+            forgotten_but_told: Vec::new(),
             roster: RosterSum::default(),
             roster_changes: 0,
         };
@@ -242,13 +244,14 @@ impl Ring {
         told.chain(self.forgotten.iter())
     }
 
-    /// The peers in this state, to choose from. Only for `Alive`, `Failed` and `Known`; else none.
+    /// The peers in this state, those first that are in it for longest. For `Left` there is no such list.
     pub fn peers_in(&self, state: PeerState) -> &[Peer] {
         match state {
             PeerState::Alive => &self.alive,
             PeerState::Failed => &self.failed,
             PeerState::Known => &self.known,
-            PeerState::Left | PeerState::Forgotten => &[],
+            PeerState::Forgotten => &self.forgotten_but_told,
+            PeerState::Left => &[],
         }
     }
 
@@ -257,7 +260,8 @@ impl Ring {
             PeerState::Alive => Some(&mut self.alive),
             PeerState::Failed => Some(&mut self.failed),
             PeerState::Known => Some(&mut self.known),
-            PeerState::Left | PeerState::Forgotten => None,
+            PeerState::Forgotten => Some(&mut self.forgotten_but_told),
+            PeerState::Left => None,
         }
     }
 

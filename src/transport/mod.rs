@@ -15,7 +15,7 @@ pub trait Transport: Send + Sync + 'static {
     /// Whether a datagram could be sent to such an address at all: the family fits.
     fn can_reach(&self, to: SocketAddr) -> bool;
 
-    /// Sends a datagram without waiting.
+    /// Sends a datagram without waiting, or hardly: gossip and whoever sets a key wait with it.
     ///
     /// # Errors
     /// What the system says; it is counted, and gossip goes on.

@@ -15,6 +15,9 @@ const RECEIVE_BUFFER_BYTES: usize = 2 << 20;
 /// A receiver that hears nothing looks up this often, in case an interruption was lost.
 const RECEIVE_PATIENCE: Duration = Duration::from_secs(1);
 
+/// Where the system holds up a datagram for longer, it is lost, as others are: nobody waits for a full queue.
+const SEND_PATIENCE: Duration = Duration::from_millis(1);
+
 /// A UDP socket.
 #[derive(Debug)]
 pub struct UdpTransport {
@@ -44,6 +47,7 @@ impl UdpTransport {
         socket.bind(&addr.into())?;
         let socket = UdpSocket::from(socket);
         socket.set_read_timeout(Some(RECEIVE_PATIENCE))?;
+        socket.set_write_timeout(Some(SEND_PATIENCE))?;
         let local = socket.local_addr()?;
         let loopback = match local.ip() {
             IpAddr::V4(Ipv4Addr::UNSPECIFIED) => IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -73,12 +77,15 @@ impl Transport for UdpTransport {
     }
 
     fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<(usize, SocketAddr)>> {
-        match self.socket.recv_from(buffer) {
-            Ok((0, from)) if canonical(from) == self.loopback => Ok(None),
-            Ok((len, from)) => Ok(Some((len, canonical(from)))),
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(None),
-            Err(error) => Err(error),
+        loop {
+            return match self.socket.recv_from(buffer) {
+                Ok((0, from)) if canonical(from) == self.loopback => Ok(None),
+                Ok((len, from)) => Ok(Some((len, canonical(from)))),
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => Ok(None),
+                // A signal says nothing of what waits in the socket.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => Err(error),
+            };
         }
     }
 

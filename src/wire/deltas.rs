@@ -89,6 +89,11 @@ impl<'a> Deltas<'a> {
         Deltas { reader: Reader::new(bytes), base }
     }
 
+    /// Whether each of them can be read to its end.
+    pub fn are_well_formed(&self) -> bool {
+        self.clone().all(|part| part.is_ok_and(|mut part| part.entries.all(|entry| entry.is_ok())))
+    }
+
     fn read(&mut self) -> Result<OwnerDelta<'a>, Malformed> {
         let (owner, generation) = read_owner(&mut self.reader, self.base)?;
         let from = self.reader.uint()?;

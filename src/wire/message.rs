@@ -76,7 +76,7 @@ pub struct Answer<'a> {
     pub rest: Option<(Peer, Peer)>,
     /// What flow control adds to the digest's sender's permitted rate, in bytes per second.
     pub rate_change: i64,
-    /// Newer heartbeats, if the rosters are the same; a zero-length integer column means none is.
+    /// Newer heartbeats, if the rosters are the same; `None` if none is newer.
     pub columns: Option<Columns<'a>>,
     /// Member records that are newer here, or that the digest lacks.
     pub records: &'a [u8],

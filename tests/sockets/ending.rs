@@ -70,3 +70,19 @@ fn a_node_is_three_threads_until_it_is_dropped() {
     // They were joined; the system may list a thread for a moment after that.
     until("all threads are gone", || node_threads().is_empty());
 }
+
+/// Who waits in `leave` while another handle stops the node is told that, and not that time ran out.
+#[test]
+fn leaving_a_node_that_is_stopped_meanwhile_says_so() {
+    let _others = with_others();
+    let first = quick().start().unwrap();
+    let second = join(&first);
+    all_alive(&[&first, &second]);
+    // Nobody is left to confirm.
+    first.stop();
+    let stopper = second.clone();
+    let waiting = std::thread::spawn(move || second.leave(LONG));
+    until("it leaves", || matches!(stopper.set("a", &1), Err(Error::Stopped)));
+    stopper.stop();
+    assert!(matches!(waiting.join().unwrap(), Err(Error::Stopped)));
+}

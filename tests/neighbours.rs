@@ -1,0 +1,294 @@
+//! What neighbours and strangers cannot make a node do, and what they must not keep it from.
+
+mod common;
+
+use std::net::SocketAddr;
+
+use common::forge::{Forger, delta, peer, row};
+use common::net::START_MS;
+use common::{Net, config, ms, secs};
+use grapevine::config::Limits;
+use grapevine::stats::Refusal;
+use grapevine::wire::{DeltaMessage, End, Message};
+use grapevine::{Config, Event, Peer, PeerState, Value};
+
+const HOUR_MS: i64 = 3_600_000;
+
+fn digests_wanted(net: &mut Net, of: Peer) -> u64 {
+    net.tap = Some(Vec::new());
+    net.run_for(secs(3));
+    let sent = net.tap.take().unwrap();
+    let own = sent.iter().filter(|(from, ..)| *from == of);
+    let wanted = own.filter_map(|(_, _, datagram)| match Message::decode(datagram) {
+        Ok((_, Message::Digest(digest))) => Some(digest.rates.wanted),
+        Ok((_, Message::CompactDigest(digest))) => Some(digest.rates.wanted),
+        _ => None,
+    });
+    wanted.last().expect("it sends digests")
+}
+
+/// A run that is refused because its clock seems to be a day ahead is not asked for again and again: it once took 145 MB in
+/// ten seconds.
+#[test]
+fn a_run_that_is_refused_is_not_fetched() {
+    let mut net = Net::new(1);
+    let relay = net.start_at(peer("10.0.1.1:9000"), config(), -36 * HOUR_MS);
+    let seeds = vec![relay.to_string()];
+    let slow = net.start_at(peer("10.0.1.2:9000"), Config { seeds: seeds.clone(), ..config() }, -48 * HOUR_MS);
+    let owner = net.start_at(peer("10.0.1.3:9000"), Config { seeds, ..config() }, -36 * HOUR_MS);
+    let fill = |net: &mut Net| {
+        for n in 0..50 {
+            net.set(owner, &format!("k{n}"), &"v".repeat(1_000));
+        }
+    };
+    fill(&mut net);
+    net.run_for(secs(20));
+    assert!(net.get(slow, owner, "k49").is_some());
+    net.restart_with_clock(owner, 0);
+    fill(&mut net);
+    net.run_for(secs(5));
+    let before = net.node(slow).stats();
+    net.run_for(secs(10));
+    let after = net.node(slow).stats();
+    assert!(after.refused.get(Refusal::FutureGeneration) > before.refused.get(Refusal::FutureGeneration));
+    let received = after.datagrams_received - before.datagrams_received;
+    assert!(received < 200, "{received} datagrams");
+}
+
+/// A machine that slept for two days believes those who restarted meanwhile, once its clock has said so.
+#[test]
+fn the_wall_clock_moves_on_while_a_machine_sleeps() {
+    let mut net = Net::new(2);
+    let node = net.start(config());
+    let forger = Forger::new();
+    let later = START_MS + 48 * HOUR_MS as u64;
+    let restarted = row(peer("10.1.1.1:80"), later, 5, 0);
+    net.hand(node, forger.addr(), &forger.news(&[restarted]));
+    assert_eq!(net.state(node, restarted.peer), None);
+    net.act(node, |node, now, _| node.wall_clock(now, later));
+    net.hand(node, forger.addr(), &forger.news(&[restarted]));
+    assert_eq!(net.state(node, restarted.peer), Some(PeerState::Known));
+    net.act(node, |node, now, _| node.wall_clock(now, 0));
+    let another = row(peer("10.1.1.2:80"), later, 5, 0);
+    net.hand(node, forger.addr(), &forger.news(&[another]));
+    assert_eq!(net.state(node, another.peer), Some(PeerState::Known), "a clock that is set back changes nothing");
+}
+
+/// The three-times rule holds for requests too, and nobody who does not receive them can have them repeated.
+#[test]
+fn requests_cannot_be_aimed_at_somebody_else() {
+    let mut net = Net::new(3);
+    let nodes = net.cluster(3, config());
+    net.run_for(secs(10));
+    let victim: SocketAddr = "203.0.113.5:53".parse().unwrap();
+    let forger = Forger::new();
+    let invented = |n| row(peer(&format!("10.7.0.{n}:9")), START_MS, 1, 100_000);
+    let rows: Vec<_> = (1..=45).map(invented).collect();
+    let (mut spoofed, mut aimed) = (0, 0);
+    let mut send = |net: &mut Net, datagram: Vec<u8>| {
+        spoofed += datagram.len();
+        let mut want_id = None;
+        for (to, sent) in net.hand(nodes[1], victim, &datagram) {
+            aimed += if to == victim { sent.len() } else { 0 };
+            if let Ok((_, Message::Want(want))) = Message::decode(&sent) {
+                want_id = Some(want.want_id);
+            }
+        }
+        assert!(aimed <= 3 * spoofed, "{aimed} bytes for {spoofed}");
+        want_id
+    };
+    let first = send(&mut net, forger.answer(&rows, &[])).expect("it asks");
+    // Even one who could read the ids gets no more than that.
+    for next in 0..100 {
+        let (want_id, end) = (first.wrapping_add(next), End::CreditUsed);
+        send(&mut net, forger.encode(&Message::Delta(DeltaMessage { want_id, sequence: 0, end, deltas: &[] })));
+    }
+    assert!(spoofed > 5_000);
+}
+
+/// While a copy catches up, it may hold what the owner has overwritten beside what it has written since.
+#[test]
+fn a_map_that_is_within_the_limits_arrives_whatever_was_there_before() {
+    let mut net = Net::new(4);
+    let limits = Limits { map_bytes: 5_000, ..Limits::default() };
+    let nodes = net.cluster(2, Config { limits, ..config() });
+    net.set(nodes[0], "a", &"x".repeat(3_000));
+    net.run_for(secs(5));
+    net.cut(nodes[0], nodes[1]);
+    net.set(nodes[0], "a", "small");
+    net.set(nodes[0], "b", &"y".repeat(3_000));
+    net.set(nodes[0], "a", "tiny");
+    net.run_for(secs(1));
+    net.heal();
+    net.run_for(secs(60));
+    assert_eq!(net.get(nodes[1], nodes[0], "b"), net.get(nodes[0], nodes[0], "b"));
+    assert_eq!(net.node(nodes[1]).stats().refused.get(Refusal::MapFull), 0);
+}
+
+/// A datagram names a peer once, so that one of a kilobyte cannot raise a floor fifty times.
+#[test]
+fn news_names_each_peer_once() {
+    let mut net = Net::new(5);
+    let nodes = net.cluster(2, config());
+    net.run_for(secs(5));
+    let forger = Forger::new();
+    let same = row(nodes[1], net.node(nodes[1]).generation(), 1, 0);
+    net.hand(nodes[0], forger.addr(), &forger.news(&[same, same]));
+    assert_eq!(net.node(nodes[0]).stats().refused.get(Refusal::Malformed), 1);
+}
+
+/// Who stopped writing long ago wants no permission to write, and who tries in vain wants it once.
+#[test]
+fn the_rate_that_is_wanted_follows_what_is_written() {
+    let mut net = Net::new(6);
+    let nodes = net.cluster(2, config());
+    for n in 0..100 {
+        net.set(nodes[0], "k", &format!("{n}{}", "x".repeat(1_000)));
+        net.run_for(ms(100));
+    }
+    assert!(digests_wanted(&mut net, nodes[0]) > 1_000);
+    net.run_for(secs(300));
+    assert_eq!(digests_wanted(&mut net, nodes[0]), 0);
+    let mut refused = 0;
+    for n in 0..10_000 {
+        let value = Value::encode(&format!("{n}{}", "x".repeat(60_000))).unwrap();
+        let told = net.act(nodes[0], |node, now, out| node.try_set(now, "k", value, None, out));
+        refused += u32::from(told.is_err());
+    }
+    assert!(refused > 9_000);
+    let permitted = net.node(nodes[0]).permitted_rate();
+    let wanted = digests_wanted(&mut net, nodes[0]) as f64;
+    assert!(wanted < 2.0 * permitted, "{wanted} where {permitted} are permitted");
+}
+
+/// A delta tells of no heartbeat: the first mention of one is no evidence that it advances.
+#[test]
+fn nobody_is_alive_by_a_delta_and_one_mention() {
+    let mut net = Net::new(7);
+    let nodes = net.cluster(2, config());
+    net.run_for(secs(5));
+    let forger = Forger::new();
+    let stranger = peer("10.7.7.7:9");
+    net.hand(nodes[0], forger.addr(), &forger.news(&[row(stranger, START_MS, 50, 0)]));
+    let part = forger.part(stranger, delta(START_MS + 1_000, 0, 3), &[("k", 3, "v")]);
+    net.hand(nodes[0], forger.addr(), &forger.delta(&part));
+    net.hand(nodes[0], forger.addr(), &forger.news(&[row(stranger, START_MS + 1_000, 40, 3)]));
+    assert_eq!(net.state(nodes[0], stranger), Some(PeerState::Known));
+    net.hand(nodes[0], forger.addr(), &forger.news(&[row(stranger, START_MS + 1_000, 41, 3)]));
+    assert_eq!(net.state(nodes[0], stranger), Some(PeerState::Alive));
+}
+
+#[test]
+fn forgetting_a_peer_makes_room_for_another() {
+    let mut net = Net::new(8);
+    let full = Config { limits: Limits { peers: 2, ..Limits::default() }, ..config() };
+    let nodes = net.cluster(3, full.clone());
+    net.run_for(secs(10));
+    net.crash(nodes[2]);
+    net.run_for(secs(30));
+    for node in &nodes[..2] {
+        net.forget(*node, nodes[2])
+            .or_else(|_| if net.state(*node, nodes[2]).is_none() { Ok(()) } else { Err(()) })
+            .unwrap();
+    }
+    let newcomer = net.join(full, &nodes[..1]);
+    let seen =
+        net.run_until(secs(60), |net| nodes[..2].iter().all(|n| net.state(*n, newcomer) == Some(PeerState::Alive)));
+    assert!(seen.is_some());
+}
+
+/// The end of a life is told when it is there, not with the next check.
+#[test]
+fn lives_end_elsewhere_when_they_end() {
+    let mut net = Net::new(9);
+    let nodes = net.cluster(2, Config { interval: secs(60), grace: secs(36_000), ..config() });
+    net.run_for(secs(300));
+    net.take_events(nodes[1]);
+    let set = net.now;
+    net.set_for(nodes[0], "brief", "v", secs(5));
+    net.run_for(secs(1));
+    // The owner's own word for it shall not help.
+    net.cut(nodes[0], nodes[1]);
+    net.run_for(secs(30));
+    let ends = net.events(nodes[1]).iter().filter(|(_, event)| matches!(event, Event::Expire { .. }));
+    let ends: Vec<_> = ends.map(|(at, _)| *at - set).collect();
+    assert!(matches!(ends[..], [end] if end >= secs(5) && end < ms(5_100)), "{ends:?}");
+}
+
+/// Who leaves listens to nobody any more, and finds nobody dead for that.
+#[test]
+fn who_leaves_convicts_nobody() {
+    let mut net = Net::new(10);
+    let nodes = net.cluster(4, config());
+    net.run_for(secs(20));
+    net.cut_apart(&nodes[..1], &nodes[1..]);
+    net.take_events(nodes[0]);
+    net.leave(nodes[0]);
+    net.run_for(secs(30));
+    let failed = net.take_events(nodes[0]).iter().filter(|event| matches!(event, Event::PeerFailed { .. })).count();
+    assert_eq!(failed, 0);
+}
+
+/// Only an answer to the farewell says that somebody heard it.
+#[test]
+fn an_answer_to_an_older_digest_is_no_farewell() {
+    let mut net = Net::new(11);
+    let nodes = net.cluster(2, config());
+    net.run_for(secs(10));
+    let sent = net.act(nodes[0], |node, now, out| {
+        node.set(now, "status", Value::encode("stopping").unwrap(), None, out).unwrap();
+        out.datagrams().map(|(_, datagram)| datagram.to_vec()).collect::<Vec<_>>()
+    });
+    let digest = sent.iter().find(|datagram| matches!(Message::decode(datagram), Ok((_, Message::Digest(_)))));
+    let answers = net.hand(nodes[1], nodes[0].addr(), digest.expect("news goes out at once"));
+    net.cut(nodes[0], nodes[1]);
+    net.leave(nodes[0]);
+    for (_, answer) in answers {
+        net.hand(nodes[0], nodes[1].addr(), &answer);
+    }
+    assert!(!net.node(nodes[0]).farewell_heard());
+    net.heal();
+    assert!(net.run_until(secs(5), |net| net.node(nodes[0]).farewell_heard()).is_some());
+    assert_eq!(net.state(nodes[1], nodes[0]), Some(PeerState::Left));
+}
+
+/// A message whose end is malformed is refused from its beginning on.
+#[test]
+fn half_of_a_malformed_message_is_not_taken() {
+    let mut net = Net::new(12);
+    let nodes = net.cluster(2, config());
+    net.run_for(secs(5));
+    net.take_events(nodes[0]);
+    let forger = Forger::new();
+    let owner = nodes[1];
+    let (generation, max) = (net.node(owner).generation(), net.node(owner).ring().own().progress().max);
+    let mut deltas = forger.part(owner, delta(generation, max, max + 1), &[("k", max + 1, "v")]);
+    deltas.extend([0xc1, 0xc1]);
+    let stranger = row(peer("10.7.7.8:9"), START_MS, 5, 0);
+    for datagram in [forger.delta(&deltas), forger.answer(&[stranger], &[0xc1])] {
+        net.hand(nodes[0], forger.addr(), &datagram);
+    }
+    assert_eq!(net.node(nodes[0]).stats().refused.get(Refusal::Malformed), 2);
+    assert_eq!((net.take_events(nodes[0]), net.get(nodes[0], owner, "k")), (vec![], None));
+}
+
+/// Where a full digest takes more rounds than a compact one, a crash must not have others convicted.
+#[test]
+fn nobody_else_fails_while_digests_are_told_in_full() {
+    let mut net = Net::new(14);
+    let nodes = net.cluster(200, Config { bytes_per_round: 4_200, ..config() });
+    net.run_for(secs(60));
+    for node in &nodes {
+        net.take_events(*node);
+    }
+    let mut dead = Vec::new();
+    for n in 0..4 {
+        dead.push(nodes[10 + 7 * n]);
+        net.crash(dead[n]);
+        net.run_for(secs(12));
+    }
+    let is_false = |event: &Event| matches!(event, Event::PeerFailed { peer, .. } if !dead.contains(peer));
+    let convicted: usize =
+        net.running().iter().map(|node| net.take_events(*node).iter().filter(|e| is_false(e)).count()).sum();
+    assert_eq!(convicted, 0);
+}
