@@ -19,12 +19,12 @@ fn digests_wanted(net: &mut Net, of: Peer) -> u64 {
     net.run_for(secs(3));
     let sent = net.tap.take().unwrap();
     let own = sent.iter().filter(|(from, ..)| *from == of);
-    let wanted = own.filter_map(|(_, _, datagram)| match Message::decode(datagram) {
+    let mut wanted = own.filter_map(|(_, _, datagram)| match Message::decode(datagram) {
         Ok((_, Message::Digest(digest))) => Some(digest.rates.wanted),
         Ok((_, Message::CompactDigest(digest))) => Some(digest.rates.wanted),
         _ => None,
     });
-    wanted.last().expect("it sends digests")
+    wanted.next_back().expect("it sends digests")
 }
 
 /// A run that is refused because its clock seems to be a day ahead is not asked for again and again: it once took 145 MB in
