@@ -100,7 +100,8 @@ pub struct Limits {
     /// Datagrams that a catch-up may have in flight, 1 to 64; together they should fit the socket's receive buffer.
     /// Default 64.
     pub catch_up_datagrams: usize,
-    /// Events that wait for one slow subscriber, 1 to 1,048,576; when full, the oldest gives way. Default 4,096.
+    /// Events that wait for one slow subscriber, 1 to 1,048,576; when full, the oldest gives way. Each subscription
+    /// reserves about 100 bytes for each, and those that wait keep their values. Default 4,096.
     pub events: usize,
 }
 

@@ -87,7 +87,7 @@ pub enum Event {
         value: Value,
         /// The version of that value.
         version: u64,
-        /// When its life ended, on this node's clock.
+        /// When its life ended, on this node's clock; `None` if this node had not heard yet that it would.
         deadline: Option<Instant>,
     },
     /// Another program uses this node's advertised address: it was heard of with a higher generation, heartbeat or
@@ -199,7 +199,7 @@ impl EventFilter {
         Self::default()
     }
 
-    /// Only these kinds. `Stopped` always comes.
+    /// Only these kinds. `Stopped` and `Missed` always come.
     #[must_use]
     pub fn kinds(mut self, kinds: impl IntoIterator<Item = EventKind>) -> Self {
         self.kinds = Some(kinds.into_iter().collect());

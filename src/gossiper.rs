@@ -55,7 +55,8 @@ impl Gossiper {
     /// Starts a node over UDP with these settings. It returns when the socket is bound; joining goes on in the background.
     ///
     /// # Errors
-    /// [`Error::Config`], [`Error::Bind`] (the address is in use, above all) and [`Error::Thread`].
+    /// [`Error::Config`], [`Error::Bind`] (the address is in use, above all) and [`Error::Thread`]; for an initial key those
+    /// of [`Gossiper::set`].
     pub fn start(config: Config) -> Result<Gossiper, Error> {
         let transport = Gossiper::bind(&config)?;
         Gossiper::start_with(config, transport)
@@ -68,10 +69,10 @@ impl Gossiper {
         Ok(Arc::new(transport))
     }
 
-    /// Starts a node over a transport of your own.
+    /// Starts a node over a transport of your own; `config.bind` is not used.
     ///
     /// # Errors
-    /// [`Error::Config`] and [`Error::Thread`].
+    /// Those of [`Gossiper::start`] but [`Error::Bind`].
     pub fn start_with(config: Config, transport: Arc<dyn Transport>) -> Result<Gossiper, Error> {
         Gossiper::start_after(config, transport, |_| ()).map(|(node, ())| node)
     }
@@ -120,13 +121,14 @@ impl Gossiper {
     /// A key that has this value already keeps its version, and nobody hears of it.
     ///
     /// # Errors
-    /// [`Error::Encode`], [`Error::KeyTooLong`], [`Error::ValueTooLarge`], [`Error::MapFull`], [`Error::Stopped`]; the map
-    /// is then unchanged.
+    /// [`Error::Encode`], [`Error::KeyTooLong`], [`Error::ValueTooLarge`], [`Error::MapFull`], and [`Error::Stopped`] or
+    /// [`Error::ThreadPanicked`] of a node that does not run; the map is then unchanged.
     pub fn set<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<u64, Error> {
         self.set_value(key, Value::encode(value)?, None)
     }
 
-    /// [`Gossiper::set`] for a value that ends after `life`: everywhere, whatever the nodes' wall clocks show.
+    /// [`Gossiper::set`] for a value that ends after `life`: everywhere, whatever the nodes' wall clocks show. One without
+    /// any life is set and ends at once, with both events.
     ///
     /// ```
     /// # use grapevine::Gossiper;
@@ -144,7 +146,17 @@ impl Gossiper {
         self.set_value(key, Value::encode(value)?, Some(self.now() + life))
     }
 
-    /// [`Gossiper::set`] for a value that ends at `deadline`.
+    /// [`Gossiper::set`] for a value that ends at `deadline`, a [`std::time::Instant`].
+    ///
+    /// ```
+    /// # use grapevine::Gossiper;
+    /// # use std::time::{Duration, Instant};
+    /// let node = Gossiper::builder().start()?;
+    /// let deadline = Instant::now() + Duration::from_secs(60);
+    /// node.set_until("lease/a", &1, deadline)?;
+    /// node.set_until("lease/b", &2, deadline)?; // both end at the same moment
+    /// # Ok::<(), grapevine::Error>(())
+    /// ```
     ///
     /// # Errors
     /// Those of [`Gossiper::set`].
@@ -152,7 +164,8 @@ impl Gossiper {
         self.set_value(key, Value::encode(value)?, Some(self.inner.shared.at_clock(deadline)))
     }
 
-    /// [`Gossiper::set`] for a value that is encoded already.
+    /// [`Gossiper::set`] for a value that is encoded already, with or without a deadline. That is on this node's clock, as
+    /// in events and entries: `node.now() + life`.
     ///
     /// # Errors
     /// Those of [`Gossiper::set`].
@@ -199,12 +212,21 @@ impl Gossiper {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Stopped`].
+    /// [`Error::Stopped`] and [`Error::ThreadPanicked`].
     pub fn delete(&self, key: &str) -> Result<bool, Error> {
         self.write(|node, now, out| node.delete(now, key, out)).map(|version| version.is_some())
     }
 
     /// The value of a key of this node's own map.
+    ///
+    /// ```
+    /// # use grapevine::Gossiper;
+    /// let node = Gossiper::builder().start()?;
+    /// node.set("load", &0.7)?;
+    /// let load: Option<f64> = node.get("load").map(|value| value.decode()).transpose()?;
+    /// assert_eq!(load, Some(0.7));
+    /// # Ok::<(), grapevine::Error>(())
+    /// ```
     pub fn get(&self, key: &str) -> Option<Value> {
         self.get_from(self.peer(), key)
     }
@@ -212,7 +234,18 @@ impl Gossiper {
     /// The value of a key of any peer's map, as far as it is known here.
     ///
     /// While the map of a peer that restarted is on its way, keys that it had before stay readable with their old values,
-    /// so that a reader does not see those vanish which come back.
+    /// so that a reader does not see those vanish which come back; [`Gossiper::entry`] tells which these are.
+    ///
+    /// ```
+    /// # use grapevine::Gossiper;
+    /// # let node = Gossiper::builder().start()?;
+    /// for peer in node.live_peers() {
+    ///     if let Some(load) = node.get_from(peer, "load") {
+    ///         println!("{peer} has a load of {:.1}", load.decode::<f64>()?);
+    ///     }
+    /// }
+    /// # Ok::<(), grapevine::Error>(())
+    /// ```
     pub fn get_from(&self, peer: Peer, key: &str) -> Option<Value> {
         self.read(|node, now| node.map(peer)?.get(key)?.readable(now).cloned())
     }
@@ -280,7 +313,17 @@ impl Gossiper {
         })
     }
 
-    /// All peers except this node, whatever their state, in the order of their addresses.
+    /// All peers except this node, whatever their state, in the order of their addresses; forgotten ones excepted, of whom
+    /// only [`peers_in(PeerState::Forgotten)`](Gossiper::peers_in) tells.
+    ///
+    /// ```
+    /// # use grapevine::Gossiper;
+    /// # let node = Gossiper::builder().start()?;
+    /// for seen in node.peers() {
+    ///     println!("{} is {} (phi {:.1}) with {} keys", seen.peer, seen.state, seen.phi, seen.keys);
+    /// }
+    /// # Ok::<(), grapevine::Error>(())
+    /// ```
     pub fn peers(&self) -> Vec<PeerInfo> {
         self.read(|node, now| node.peers().filter_map(|(peer, _)| node.peer(now, peer)).collect())
     }
@@ -303,12 +346,13 @@ impl Gossiper {
         })
     }
 
-    /// What is known of one peer, or of this node itself.
+    /// What is known of one peer, or of this node itself; nothing of a forgotten one.
     pub fn peer_info(&self, peer: Peer) -> Option<PeerInfo> {
         self.read(|node, now| node.peer(now, peer))
     }
 
     /// Drops a peer that is not alive, with its map, here and wherever else it is not seen alive: one that will never be back.
+    /// Where a later heartbeat of it was heard it stays, and then comes back here until it is forgotten for good.
     ///
     /// ```
     /// # use grapevine::Gossiper;
@@ -320,7 +364,7 @@ impl Gossiper {
     /// ```
     ///
     /// # Errors
-    /// [`Error::UnknownPeer`], [`Error::StillAlive`] and [`Error::Stopped`].
+    /// [`Error::UnknownPeer`], [`Error::StillAlive`], [`Error::Stopped`] and [`Error::ThreadPanicked`].
     pub fn forget(&self, peer: Peer) -> Result<(), Error> {
         self.write(|node, now, out| node.forget(now, peer, out))
     }
@@ -350,13 +394,14 @@ impl Gossiper {
     }
 
     /// Waits until `holds` is true: it is called now and after every event, on this thread and without any lock. False if
-    /// `timeout` passed or the node stopped before.
+    /// `timeout` passed or the node stopped before. What changes without an event (φ, heartbeats, [`Gossiper::stats`], the
+    /// permitted rate) is thus looked at with the next event, and once more when the time is up.
     pub fn wait_until(&self, timeout: Duration, mut holds: impl FnMut(&Gossiper) -> bool) -> bool {
         self.inner.shared.wait_until(timeout, || holds(self))
     }
 
     /// At most so many bytes per second should this node write so that the whole cluster keeps up, says flow control. `set` does not
-    /// ask; `try_set` does.
+    /// ask; `try_set` does. 1 MiB/s at the start, from 1 KiB/s to 64 MiB/s.
     pub fn permitted_rate(&self) -> f64 {
         self.read(|node, _| node.permitted_rate())
     }
@@ -397,7 +442,7 @@ impl Gossiper {
     ///
     /// # Errors
     /// [`Error::TimedOut`] if too few confirmed that they heard it; the node has stopped all the same. [`Error::Stopped`] if it
-    /// had before.
+    /// had before, or another handle stopped it meanwhile, and [`Error::ThreadPanicked`].
     pub fn leave(&self, timeout: Duration) -> Result<(), Error> {
         self.write(|node, now, out| {
             node.leave(now, out);

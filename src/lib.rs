@@ -60,11 +60,14 @@ pub mod gossiper;
 pub mod builder;
 
 pub use builder::Builder;
-pub use config::Config;
+pub use config::{Config, Limits};
+pub use detector::DetectorConfig;
 pub use error::Error;
 pub use event::{Event, EventFilter, EventKind};
 pub use gossiper::Gossiper;
 pub use peer::{Peer, PeerInfo, PeerState};
+pub use snapshot::{PeerEntry, Snapshot};
+pub use stats::Stats;
 pub use subscription::Subscription;
 pub use value::Value;
 

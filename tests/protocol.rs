@@ -104,7 +104,7 @@ fn vectors() -> BTreeMap<&'static str, Vec<u8>> {
     let mut wants = Vec::new();
     let progress = Progress { generation: GENERATION - 5000, max: 299, floor: 12 };
     put_want(&mut wants, &Want { owner: peer("[2001:db8::1]:9001"), progress, unfinished: (300, 1_000) }, GENERATION);
-    let delta = Delta { generation: GENERATION, from: 0, to: 4, floor: 0, max: 5 };
+    let delta = Delta { generation: GENERATION, from: 0, to: 5, floor: 0, max: 6 };
     let mut deltas = Vec::new();
     put_delta(&mut deltas, peer("127.0.0.1:9000"), &delta, &entries(), GENERATION);
     let answer = Answer {

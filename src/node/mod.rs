@@ -114,7 +114,8 @@ impl Node {
     /// step. Its seeds are tried at once.
     ///
     /// # Errors
-    /// [`Error::Config`] if a setting is out of its range, `me` cannot be reached, or an initial key exceeds a limit.
+    /// [`Error::Config`] if a setting is out of its range or `me` cannot be reached; [`Error::KeyTooLong`],
+    /// [`Error::ValueTooLarge`] and [`Error::MapFull`] for an initial key.
     pub fn new(config: Config, me: Peer, now: Instant, unix_ms: u64, seed: u64) -> Result<Node, Error> {
         config.validate()?;
         if let Some(reason) = me.unreachable_because() {
