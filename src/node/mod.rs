@@ -67,6 +67,8 @@ pub struct Node {
     /// The round's live partners whose turn is still to come, and whose it is.
     turns: VecDeque<Peer>,
     turn_partner: Option<Peer>,
+    /// When the next one has its turn, should that partner not answer.
+    turn_ends: Option<Instant>,
     /// What the last turn's digests took.
     turn_bytes: usize,
     next_join: Option<Instant>,
@@ -144,6 +146,7 @@ impl Node {
             turns: VecDeque::new(),
             turn_bytes: 0,
             turn_partner: None,
+            turn_ends: None,
             // They are tried as soon as their addresses are known; this is for those who then do not answer.
             next_join: (!config.seeds.is_empty()).then_some(now + FIRST_JOIN_DELAY.min(config.interval)),
             join_delay: FIRST_JOIN_DELAY.min(config.interval),
@@ -213,7 +216,7 @@ impl Node {
         }
         let wave = self.news.next_wave().filter(|_| self.config.early_news);
         let retry = self.catch_up.next_deadline();
-        [wave, retry, self.next_join].into_iter().flatten().fold(self.next_round, Instant::min)
+        [wave, retry, self.turn_ends, self.next_join].into_iter().flatten().fold(self.next_round, Instant::min)
     }
 
     /// When [`Node::detect`] has something to do.
