@@ -11,6 +11,7 @@
 
 mod answers;
 mod deltas;
+mod draft;
 mod guard;
 mod judge;
 mod learn;

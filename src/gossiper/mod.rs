@@ -1,5 +1,7 @@
 //! The handle of a running node: what a program uses.
 
+mod reading;
+
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,13 +16,12 @@ use crate::error::Error;
 use crate::event::EventFilter;
 use crate::instant::Instant;
 use crate::node::{Node, Output};
-use crate::peer::{Peer, PeerInfo, PeerState};
-use crate::snapshot::{PeerEntry, PeerSnapshot, Snapshot};
+use crate::peer::Peer;
 use crate::stats::Stats;
 use crate::subscription::{Subscribers, Subscription};
 use crate::threads::{self, Shared};
 use crate::transport::{Transport, UdpTransport};
-use crate::value::{Key, Value};
+use crate::value::Value;
 
 /// A running node. Clones are handles of the same one and can be used from any thread, inside a loop over its events too.
 ///
@@ -87,6 +88,9 @@ impl Gossiper {
         let mut advertise = config.advertise.unwrap_or(bound);
         if advertise.port() == 0 {
             advertise.set_port(bound.port());
+        }
+        if !transport.can_reach(advertise) {
+            log::warn!("nodes bound like this one, to {bound}, cannot reach the advertised address {advertise}");
         }
         let peer = Peer::from(advertise);
         let events = config.limits.events;
@@ -215,140 +219,6 @@ impl Gossiper {
     /// [`Error::Stopped`] and [`Error::ThreadPanicked`].
     pub fn delete(&self, key: &str) -> Result<bool, Error> {
         self.write(|node, now, out| node.delete(now, key, out)).map(|version| version.is_some())
-    }
-
-    /// The value of a key of this node's own map.
-    ///
-    /// ```
-    /// # use grapevine::Gossiper;
-    /// let node = Gossiper::builder().start()?;
-    /// node.set("load", &0.7)?;
-    /// let load: Option<f64> = node.get("load").map(|value| value.decode()).transpose()?;
-    /// assert_eq!(load, Some(0.7));
-    /// # Ok::<(), grapevine::Error>(())
-    /// ```
-    pub fn get(&self, key: &str) -> Option<Value> {
-        self.get_from(self.peer(), key)
-    }
-
-    /// The value of a key of any peer's map, as far as it is known here.
-    ///
-    /// While the map of a peer that restarted is on its way, keys that it had before stay readable with their old values,
-    /// so that a reader does not see those vanish which come back; [`Gossiper::entry`] tells which these are.
-    ///
-    /// ```
-    /// # use grapevine::Gossiper;
-    /// # let node = Gossiper::builder().start()?;
-    /// for peer in node.live_peers() {
-    ///     if let Some(load) = node.get_from(peer, "load") {
-    ///         println!("{peer} has a load of {:.1}", load.decode::<f64>()?);
-    ///     }
-    /// }
-    /// # Ok::<(), grapevine::Error>(())
-    /// ```
-    pub fn get_from(&self, peer: Peer, key: &str) -> Option<Value> {
-        self.read(|node, now| node.map(peer)?.get(key)?.readable(now).cloned())
-    }
-
-    /// A key of any peer's map with everything known of it.
-    pub fn entry(&self, peer: Peer, key: &str) -> Option<PeerEntry> {
-        self.read(|node, now| {
-            let map = node.map(peer)?;
-            let entry = map.readable(key, now).next().filter(|(found, ..)| &***found == key)?;
-            Some(PeerEntry::new(peer, entry))
-        })
-    }
-
-    /// The keys of a peer's map, in their order; none for a peer that is not known.
-    pub fn keys(&self, peer: Peer) -> Vec<Key> {
-        self.read(|node, now| match node.map(peer) {
-            Some(map) => map.readable("", now).map(|(key, ..)| key.clone()).collect(),
-            None => Vec::new(),
-        })
-    }
-
-    /// Every peer's entries whose key starts with `prefix`, this node's own included, by peer and key. Those of peers that are not
-    /// alive are among them until the peers are forgotten.
-    ///
-    /// ```
-    /// # use grapevine::Gossiper;
-    /// let node = Gossiper::builder().start()?;
-    /// node.set("service/web", "10.0.0.1:80")?;
-    /// node.set("load", &0.7)?;
-    /// let found = node.entries("service/");
-    /// assert_eq!((found.len(), &*found[0].key), (1, "service/web"));
-    /// # Ok::<(), grapevine::Error>(())
-    /// ```
-    pub fn entries(&self, prefix: &str) -> Vec<PeerEntry> {
-        self.read(|node, now| {
-            let mut peers: Vec<Peer> = node.peers().map(|(peer, _)| peer).chain([node.me()]).collect();
-            peers.sort_unstable();
-            let maps = peers.iter().filter_map(|peer| Some((*peer, node.map(*peer)?)));
-            maps.flat_map(|(peer, map)| map.readable(prefix, now).map(move |entry| PeerEntry::new(peer, entry)))
-                .collect()
-        })
-    }
-
-    /// Everything at one moment: all peers with all entries.
-    ///
-    /// ```
-    /// # use grapevine::Gossiper;
-    /// let node = Gossiper::builder().initial("zone", "eu-1").start()?;
-    /// for (peer, seen) in &node.snapshot().peers {
-    ///     println!("{peer} is {}", seen.info.state);
-    ///     for entry in &seen.entries {
-    ///         println!("  {} = {}", entry.key, entry.value);
-    ///     }
-    /// }
-    /// # Ok::<(), grapevine::Error>(())
-    /// ```
-    pub fn snapshot(&self) -> Snapshot {
-        self.read(|node, now| {
-            let peers = node.peers().map(|(peer, _)| peer).chain([node.me()]);
-            let peers = peers.filter_map(|peer| {
-                let entries = node.map(peer)?.readable("", now).map(|entry| PeerEntry::new(peer, entry));
-                Some((peer, PeerSnapshot { entries: entries.collect(), info: node.peer(now, peer)? }))
-            });
-            Snapshot { peers: peers.collect() }
-        })
-    }
-
-    /// All peers except this node, whatever their state, in the order of their addresses; forgotten ones excepted, of whom
-    /// only [`peers_in(PeerState::Forgotten)`](Gossiper::peers_in) tells.
-    ///
-    /// ```
-    /// # use grapevine::Gossiper;
-    /// # let node = Gossiper::builder().start()?;
-    /// for seen in node.peers() {
-    ///     println!("{} is {} (phi {:.1}) with {} keys", seen.peer, seen.state, seen.phi, seen.keys);
-    /// }
-    /// # Ok::<(), grapevine::Error>(())
-    /// ```
-    pub fn peers(&self) -> Vec<PeerInfo> {
-        self.read(|node, now| node.peers().filter_map(|(peer, _)| node.peer(now, peer)).collect())
-    }
-
-    /// The peers that are alive.
-    pub fn live_peers(&self) -> Vec<Peer> {
-        self.peers_in(PeerState::Alive)
-    }
-
-    /// The peers that have failed.
-    pub fn failed_peers(&self) -> Vec<Peer> {
-        self.peers_in(PeerState::Failed)
-    }
-
-    /// The peers in this state, this node not among them.
-    pub fn peers_in(&self, state: PeerState) -> Vec<Peer> {
-        self.read(|node, _| match state {
-            PeerState::Forgotten => node.ring().all_forgotten().map(|(peer, _)| peer).collect(),
-            state => node.peers().filter(|(_, other)| *other == state).map(|(peer, _)| peer).collect(),
-        })
-    }
-
-    /// What is known of one peer, or of this node itself; nothing of a forgotten one.
-    pub fn peer_info(&self, peer: Peer) -> Option<PeerInfo> {
-        self.read(|node, now| node.peer(now, peer))
     }
 
     /// Drops a peer that is not alive, with its map, here and wherever else it is not seen alive: one that will never be back.

@@ -1,0 +1,242 @@
+//! The lock that the threads and the handles of a node share, and what hangs on it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant as Clock};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use parking_lot::{Condvar, Mutex};
+
+use crate::error::Error;
+use crate::event::Event;
+use crate::instant::Instant;
+use crate::node::{Node, Output};
+use crate::stats::Stats;
+use crate::subscription::Subscribers;
+use crate::threads::seeds::SeedName;
+use crate::transport::Transport;
+
+/// What the threads and the handles of one node share.
+pub(crate) struct Shared {
+    node: Mutex<Node>,
+    pub(crate) subscribers: Arc<Mutex<Subscribers>>,
+    changes: Mutex<u64>,
+    changed: Condvar,
+    waiters: AtomicU64,
+    pub(super) transport: Arc<dyn Transport>,
+    pub(super) max_datagram: usize,
+    pub(super) seeds: Vec<SeedName>,
+    origin: Clock,
+    stop: AtomicBool,
+    panicked: Mutex<Option<&'static str>>,
+    pub(super) gossip: Alarm,
+    pub(super) detect: Alarm,
+    pub(super) drained: (Sender<()>, Receiver<()>),
+    send_errors: AtomicU64,
+    pub(super) receive_errors: AtomicU64,
+}
+
+/// Wakes a thread that sleeps until a deadline, if there is a nearer one now.
+///
+/// Not a channel: one that is waited for spins and yields before it sleeps, which for two wake-ups a round was a sixth
+/// of an idle node's work.
+#[derive(Default)]
+pub(super) struct Alarm {
+    pub(super) sleeps_until: AtomicU64,
+    rung: Mutex<bool>,
+    bell: Condvar,
+}
+
+impl Alarm {
+    /// Sleeps for `timeout`, or until it is rung, if it has not been since the last time.
+    pub(super) fn wait(&self, timeout: Duration) {
+        let mut rung = self.rung.lock();
+        if !*rung {
+            self.bell.wait_for(&mut rung, timeout);
+        }
+        *rung = false;
+    }
+
+    fn set(&self, due: Instant) {
+        if due.as_micros() < self.sleeps_until.load(Ordering::SeqCst) {
+            self.ring();
+        }
+    }
+
+    fn ring(&self) {
+        *self.rung.lock() = true;
+        self.bell.notify_one();
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(node: Node, transport: Arc<dyn Transport>, origin: Clock) -> Arc<Shared> {
+        Arc::new(Shared {
+            seeds: node.config().seeds.iter().map(|name| SeedName::new(name)).collect(),
+            max_datagram: node.config().max_datagram,
+            node: Mutex::new(node),
+            subscribers: Arc::default(),
+            changes: Mutex::new(0),
+            changed: Condvar::new(),
+            waiters: AtomicU64::new(0),
+            transport,
+            origin,
+            stop: AtomicBool::new(false),
+            panicked: Mutex::new(None),
+            gossip: Alarm::default(),
+            detect: Alarm::default(),
+            drained: bounded(1),
+            send_errors: AtomicU64::new(0),
+            receive_errors: AtomicU64::new(0),
+        })
+    }
+
+    /// The time on the node's clock.
+    pub(crate) fn now(&self) -> Instant {
+        Instant::ZERO + self.origin.elapsed()
+    }
+
+    /// A point of the node's clock on the system's monotonic one.
+    pub(crate) fn to_clock(&self, instant: Instant) -> Option<Clock> {
+        self.origin.checked_add(instant - Instant::ZERO)
+    }
+
+    /// A point of the system's monotonic clock on the node's.
+    pub(crate) fn at_clock(&self, clock: Clock) -> Instant {
+        Instant::ZERO + clock.saturating_duration_since(self.origin)
+    }
+
+    /// Looks at the node under the lock.
+    pub(crate) fn read<R>(&self, look: impl FnOnce(&Node, Instant) -> R) -> R {
+        let node = self.node.lock();
+        look(&node, self.now())
+    }
+
+    /// Has the core do something: under the lock the call and the publishing of its events, after it everything that takes
+    /// time or runs somebody else's code.
+    pub(crate) fn act<R>(
+        self: &Arc<Self>,
+        out: &mut Output,
+        call: impl FnOnce(&mut Node, Instant, &mut Output) -> R,
+    ) -> R {
+        out.clear();
+        let mut node = self.node.lock();
+        let result = call(&mut node, self.now(), out);
+        if !out.events.is_empty() {
+            let mut subscribers = self.subscribers.lock();
+            for event in &out.events {
+                subscribers.publish(event);
+            }
+        }
+        let (next_gossip, next_detect) = (node.next_gossip(), node.next_detect());
+        let leaving = node.has_left();
+        drop(node);
+        if leaving {
+            // Whoever called `leave` waits for others to have heard it, of which no event tells.
+            self.notify();
+        }
+        if out.is_empty() {
+            self.gossip.set(next_gossip);
+            self.detect.set(next_detect);
+            return result;
+        }
+        for (to, datagram) in out.datagrams() {
+            if self.transport.send(to, datagram).is_err() {
+                self.send_errors.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        self.gossip.set(next_gossip);
+        self.detect.set(next_detect);
+        if !out.events.is_empty() {
+            self.notify();
+        }
+        for line in &out.log {
+            log::log!(line.level, "{}", line.text);
+        }
+        for index in &out.resolve {
+            self.resolve(*index);
+        }
+        result
+    }
+
+    /// What the node has counted, with what only its surroundings know.
+    pub(crate) fn stats(&self) -> Stats {
+        let mut stats = self.node.lock().stats();
+        stats.send_errors = self.send_errors.load(Ordering::Relaxed);
+        stats.receive_errors = self.receive_errors.load(Ordering::Relaxed);
+        stats.dropped_by_kernel = self.transport.dropped();
+        stats.events_missed = self.subscribers.lock().missed();
+        stats
+    }
+
+    /// Calls `holds` now and after every change, without a lock, until it is true or time is up.
+    pub(crate) fn wait_until(&self, timeout: Duration, mut holds: impl FnMut() -> bool) -> bool {
+        let deadline = Clock::now().checked_add(timeout);
+        self.waiters.fetch_add(1, Ordering::SeqCst);
+        let held = loop {
+            let seen = *self.changes.lock();
+            if holds() {
+                break true;
+            }
+            let mut changes = self.changes.lock();
+            if *changes != seen {
+                continue;
+            }
+            if self.is_stopped() {
+                break false;
+            }
+            let timed_out = match deadline {
+                Some(deadline) => self.changed.wait_until(&mut changes, deadline).timed_out(),
+                None => {
+                    self.changed.wait(&mut changes);
+                    false
+                }
+            };
+            drop(changes);
+            if timed_out {
+                break holds();
+            }
+        };
+        self.waiters.fetch_sub(1, Ordering::SeqCst);
+        held
+    }
+
+    fn notify(&self) {
+        if self.waiters.load(Ordering::SeqCst) > 0 {
+            *self.changes.lock() += 1;
+            self.changed.notify_all();
+        }
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+
+    /// Why the node cannot be used any more, if it cannot.
+    pub(crate) fn check_running(&self) -> Result<(), Error> {
+        match (*self.panicked.lock(), self.is_stopped()) {
+            (Some(name), _) => Err(Error::ThreadPanicked(name)),
+            (None, true) => Err(Error::Stopped),
+            (None, false) => Ok(()),
+        }
+    }
+
+    /// Ends the threads, the subscriptions and the waiting; the first time that it is called.
+    pub(crate) fn stop(&self, panicked: Option<&'static str>) {
+        if let Some(name) = panicked {
+            *self.panicked.lock() = Some(name);
+        }
+        if self.stop.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let mut subscribers = self.subscribers.lock();
+        subscribers.publish(&Event::Stopped { panicked });
+        subscribers.close();
+        drop(subscribers);
+        self.gossip.ring();
+        self.detect.ring();
+        self.transport.interrupt();
+        *self.changes.lock() += 1;
+        self.changed.notify_all();
+    }
+}
