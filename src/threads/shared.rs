@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant as Clock};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::error::Error;
 use crate::event::Event;
@@ -122,6 +122,13 @@ impl Shared {
         out.clear();
         let mut node = self.node.lock();
         let result = call(&mut node, self.now(), out);
+        self.deliver(node, out);
+        result
+    }
+
+    /// Publishes the events, lets the lock go, and does the rest. A function of its own, for every caller of `act` is compiled
+    /// with a copy of that: six of them took 4 kB of a minimal node.
+    fn deliver(self: &Arc<Self>, node: MutexGuard<'_, Node>, out: &Output) {
         if !out.events.is_empty() {
             let mut subscribers = self.subscribers.lock();
             for event in &out.events {
@@ -138,7 +145,7 @@ impl Shared {
         if out.is_empty() {
             self.gossip.set(next_gossip);
             self.detect.set(next_detect);
-            return result;
+            return;
         }
         for (to, datagram) in out.datagrams() {
             if self.transport.send(to, datagram).is_err() {
@@ -156,7 +163,6 @@ impl Shared {
         for index in &out.resolve {
             self.resolve(*index);
         }
-        result
     }
 
     /// What the node has counted, with what only its surroundings know.

@@ -160,20 +160,27 @@ impl Ring {
     /// Changes a member in any way, and keeps the lists and the roster's hash in step.
     pub fn change<R>(&mut self, peer: Peer, change: impl FnOnce(&mut Member) -> R) -> Option<R> {
         let member = self.members.get_mut(&peer)?;
-        let (state, telling, hash) = (member.state, member.telling, member.roster_hash);
+        let before = (member.state, member.telling, member.roster_hash);
         let result = change(member);
+        self.changed(peer, before);
+        Some(result)
+    }
+
+    /// What follows from a change of a member that was in this state, told to this extent and with this hash.
+    fn changed(&mut self, peer: Peer, (state, telling, hash): (PeerState, Telling, u64)) {
+        let Some(member) = self.members.get_mut(&peer) else { return };
         member.roster_hash = member.row(peer).roster_hash();
         let (new_state, new_telling, new_hash) = (member.state, member.telling, member.roster_hash);
         self.retell((telling, hash), (new_telling, new_hash));
-        if state != new_state {
-            if let Some(list) = self.list(state) {
-                list.retain(|other| *other != peer);
-            }
-            if let Some(list) = self.list(new_state) {
-                list.push(peer);
-            }
+        if state == new_state {
+            return;
         }
-        Some(result)
+        if let Some(list) = self.list(state) {
+            list.retain(|other| *other != peer);
+        }
+        if let Some(list) = self.list(new_state) {
+            list.push(peer);
+        }
     }
 
     /// Takes in a peer that was heard of.
