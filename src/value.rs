@@ -85,6 +85,10 @@ impl fmt::Debug for Value {
 struct Json<'t>(&'t mut String);
 
 impl Json<'_> {
+    fn float(&mut self, is_finite: bool, value: &dyn fmt::Debug) {
+        self.0.push_str(&if is_finite { format!("{value:?}") } else { "null".to_owned() });
+    }
+
     fn quoted(&mut self, text: &str) {
         self.0.push('"');
         for c in text.chars() {
@@ -132,22 +136,14 @@ impl<'de> Visitor<'de> for Json<'_> {
         Ok(())
     }
 
-    fn visit_f32<E>(self, value: f32) -> Result<(), E> {
+    fn visit_f32<E>(mut self, value: f32) -> Result<(), E> {
         // As the shortest number that is this one: widened to 64 bits, 0.7 would print as 0.699999988079071.
-        if value.is_finite() {
-            self.0.push_str(&format!("{value:?}"));
-        } else {
-            self.0.push_str("null");
-        }
+        self.float(value.is_finite(), &value);
         Ok(())
     }
 
-    fn visit_f64<E>(self, value: f64) -> Result<(), E> {
-        if value.is_finite() {
-            self.0.push_str(&format!("{value:?}"));
-        } else {
-            self.0.push_str("null");
-        }
+    fn visit_f64<E>(mut self, value: f64) -> Result<(), E> {
+        self.float(value.is_finite(), &value);
         Ok(())
     }
 

@@ -33,7 +33,7 @@ fn a_process_that_was_stopped_for_20_s_convicts_nobody() {
     }
     let first = node().start().unwrap();
     let others: Vec<Gossiper> = (0..2).map(|_| node().seed(first.peer().to_string()).start().unwrap()).collect();
-    let stopped = Stopped::start(&first);
+    let mut stopped = Stopped::start(&first);
     stopped.says("has 3 alive");
     let alive = |node: &Gossiper| node.live_peers().len();
     assert!(first.wait_until(LONG, |node| alive(node) == 3));
@@ -43,6 +43,7 @@ fn a_process_that_was_stopped_for_20_s_convicts_nobody() {
     assert!(first.wait_until(STOP, |node| alive(node) == 2), "a silence of 20 s is noticed");
     std::thread::sleep(STOP.saturating_sub(stopped_at.elapsed()));
     stopped.signal("-CONT");
+    stopped.tell_that_it_is_over();
 
     stopped.says("noticed a pause");
     stopped.says("failed: 0");
@@ -51,21 +52,18 @@ fn a_process_that_was_stopped_for_20_s_convicts_nobody() {
     }
 }
 
-/// What the stopped process does: tells what its node sees.
+/// What the stopped process does: tells what its node sees, before and, once it is told that it is over, after.
 fn be_stopped(seed: &str) {
     let (node, events) = node().seed(seed).start_subscribed().unwrap();
     assert!(node.wait_until(LONG, |node| node.live_peers().len() == 3));
     println!("has 3 alive");
-    // A pause of a tenth of the stop is no accident of the scheduler, and the one that is counted is.
     let before = node.stats().pauses;
-    let mut last = Instant::now();
-    while last.elapsed() < STOP / 10 {
-        last = Instant::now();
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    // Of that no event tells.
+    let mut lines = std::io::stdin().lines();
+    let _ = lines.next();
+    // Of a pause no event tells.
+    let deadline = Instant::now() + LONG;
     while node.stats().pauses == before {
-        assert!(last.elapsed() < LONG, "no pause was noticed");
+        assert!(Instant::now() < deadline, "no pause was noticed");
         std::thread::sleep(Duration::from_millis(10));
     }
     println!("noticed a pause");
@@ -74,8 +72,8 @@ fn be_stopped(seed: &str) {
     let failed = aftermath.filter(|event| matches!(event, Event::PeerFailed { .. })).count();
     println!("failed: {failed}");
     let _ = std::io::stdout().flush();
-    // Until it is killed: the others are to see it alive.
-    std::thread::sleep(2 * LONG);
+    // The others are to see it alive, until the test ends and the input with it.
+    let _ = lines.next();
 }
 
 /// The process; it ends with the test.
@@ -87,7 +85,11 @@ struct Stopped {
 impl Stopped {
     fn start(seed: &Gossiper) -> Stopped {
         let mut command = Command::new(env::current_exe().unwrap());
-        command.args(["--exact", NAME, "--nocapture"]).env(SEED, seed.peer().to_string()).stdout(Stdio::piped());
+        command
+            .args(["--exact", NAME, "--nocapture"])
+            .env(SEED, seed.peer().to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (sender, lines) = unbounded();
         let stdout = BufReader::new(child.stdout.take().unwrap());
@@ -110,6 +112,10 @@ impl Stopped {
             said.push(line);
         }
         panic!("it did not say `{what}` but {said:?}");
+    }
+
+    fn tell_that_it_is_over(&mut self) {
+        self.child.stdin.as_mut().unwrap().write_all(b"over\n").unwrap();
     }
 
     fn signal(&self, signal: &str) {

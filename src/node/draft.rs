@@ -202,8 +202,7 @@ impl Node {
         draft.waiting.sort_by_key(|(waiting, _)| std::cmp::Reverse(*waiting));
         let base = self.generation();
         let empty_datagram_bytes = self.delta_room();
-        let used = draft.room - draft.left();
-        let room = Room { bytes: draft.room.saturating_sub(used), empty_datagram_bytes };
+        let room = Room { bytes: draft.left(), empty_datagram_bytes };
         let mut overflowed = false;
         let mut ordinary = false;
         for (_, want) in &mut draft.waiting {

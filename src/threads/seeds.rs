@@ -70,8 +70,8 @@ impl Shared {
         addrs.retain(|addr| self.transport.can_reach(*addr));
         if addrs.is_empty() {
             let local = self.transport.local_addr();
-            let problem = "it has no address that can be reached from";
-            self.warn_of_seed(index, format_args!("{problem} {local}; bind [::] for both IPv4 and IPv6"));
+            let bind = "bind [::] for both IPv4 and IPv6";
+            self.warn_of_seed(index, format_args!("{local} reaches none of its addresses; {bind}"));
         }
         self.act(&mut Output::new(), |node, now, out| node.seed_resolved(now, index, &addrs, out));
     }
