@@ -257,6 +257,18 @@ mod tests {
         assert!(told.contains("63"), "{told}");
     }
 
+    /// Each level of keys that are maps would double the backslashes: 2^31 of them fit 64 levels, or 90 bytes.
+    #[test]
+    fn maps_that_are_keys_of_maps_do_not_print_without_end() {
+        let pairs = BTreeMap::from([((1, "a"), 2)]);
+        assert_eq!(shown(pairs), r#"{"[1,\"a\"]":2}"#);
+        let nested = |depth| Value::from_bytes([vec![0x81; depth], vec![0xa1, b'"'], vec![0; depth]].concat());
+        assert_eq!(nested(1).to_string(), r#"{"\"":0}"#);
+        assert_eq!(nested(2).to_string(), r#"{"{\"\\\"\":0}":0}"#);
+        assert_eq!(nested(3).to_string(), r#"{"{\"…\":0}":0}"#);
+        assert_eq!(nested(30).to_string(), r#"{"{\"…\":0}":0}"#);
+    }
+
     /// Behaviour 11 of the originals: a structured value `{x: 1}` arrives whole.
     #[test]
     fn structures_are_maps_by_name() {
