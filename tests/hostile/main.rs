@@ -3,4 +3,5 @@
 
 mod corpus;
 mod harness;
+mod healing;
 mod mutated;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use grapevine::config::Config;
 use grapevine::instant::Instant;
-use grapevine::{Peer, Value};
+use grapevine::{Peer, PeerState, Value};
 
 use super::subject::{Act, Datagram, Subject};
 
@@ -60,6 +60,37 @@ impl World {
     pub fn run_for(&mut self, duration: Duration) {
         let end = self.now + duration;
         while self.step(end) {}
+    }
+
+    /// Runs until everyone agrees, and says how long that took; `None` if it did not within `limit`.
+    pub fn run_until_agreed(&mut self, limit: Duration) -> Option<Duration> {
+        let (start, end) = (self.now, self.now + limit);
+        while self.disagreement().is_some() {
+            if self.now >= end {
+                return None;
+            }
+            self.run_for(Duration::from_millis(100));
+        }
+        Some(self.now - start)
+    }
+
+    /// Who does not see somebody alive, with the map that its owner has.
+    pub fn disagreement(&self) -> Option<String> {
+        for (owner, subject) in &self.subjects {
+            let own = subject.node.ring().own();
+            let told: Vec<_> = own.map().readable("", self.now).map(|(key, _, value)| (key, value)).collect();
+            for (at, other) in self.subjects.iter().filter(|(at, _)| *at != owner) {
+                let Some(member) = other.node.ring().member(*owner) else { return Some(format!("{at} lacks {owner}")) };
+                let held = member.replica.map().readable("", self.now).map(|(key, _, value)| (key, value));
+                let held: Vec<_> = held.collect();
+                let (here, there) = (member.replica.progress(), own.progress());
+                if member.state != PeerState::Alive || held != told || here != there {
+                    let state = member.state;
+                    return Some(format!("{at} sees {owner} {state}: {held:?} {here:?}, not {told:?} {there:?}"));
+                }
+            }
+        }
+        None
     }
 
     /// Has the next thing happen, unless that is after `end`: false, and `end` it is.
