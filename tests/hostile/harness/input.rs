@@ -135,14 +135,14 @@ pub fn mutated(input: &[u8], donors: &[Structure], mut dice: impl FnMut() -> u64
     let mut parts: Vec<Vec<u8>> = parts(rest).map(<[u8]>::to_vec).collect();
     let donor = &donors[dice() as usize % donors.len()];
     let at = dice() as usize % parts.len().max(1);
-    if parts.is_empty() || dice() % 8 == 0 {
+    if parts.is_empty() || dice().is_multiple_of(8) {
         let datagram = donor.datagram();
         parts.insert(at, [&[0; 3], &datagram[MARK.len()..datagram.len() - 4]].concat());
     } else {
         let (head, body) = parts[at].split_first_chunk::<3>()?;
         let mut structure = Structure::of(&datagram(body))?;
         let [place, number, other] = [dice(), dice(), dice()];
-        let number = if dice() % 2 == 0 { number % 200 } else { number };
+        let number = if dice().is_multiple_of(2) { number % 200 } else { number };
         Mutation { what: dice() as u8, place: place as u16, number, other: other as u16 }.apply(&mut structure, donor);
         let changed = structure.datagram();
         parts[at] = [head, &changed[MARK.len()..changed.len() - 4]].concat();

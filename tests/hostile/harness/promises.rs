@@ -1,5 +1,6 @@
 //! What a node promises, whatever arrives.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -8,8 +9,8 @@ use grapevine::instant::Instant;
 use grapevine::node::{Node, Output};
 use grapevine::state::{Content, Entry, Member, Telling};
 use grapevine::value::Key;
-use grapevine::wire::{Deltas, Message};
-use grapevine::{Peer, PeerState};
+use grapevine::wire::{Deltas, Message, WireContent};
+use grapevine::{EventKind, Peer, PeerState};
 
 use super::subject::START_MS;
 
@@ -22,6 +23,8 @@ pub struct Before {
     progress: (u64, u64),
     generation: u64,
     held: usize,
+    /// Generation, heartbeat and maximum of each copy.
+    copies: BTreeMap<Peer, (u64, u64, u64)>,
     is_member: bool,
     from: SocketAddr,
     len: usize,
@@ -34,6 +37,7 @@ impl Before {
             progress: own_progress(node),
             generation: node.generation(),
             held: node.ring().members().map(|(_, member)| member.replica.map().len()).sum(),
+            copies: node.ring().members().map(|(peer, member)| (peer, numbers(member))).collect(),
             is_member: node.ring().member(Peer::from(from)).is_some(),
             from,
             len,
@@ -55,12 +59,17 @@ fn own_entries(node: &Node) -> Vec<(Key, Entry)> {
     entries.map(|(key, entry)| (key.clone(), entry.clone())).collect()
 }
 
+fn numbers(member: &Member) -> (u64, u64, u64) {
+    let progress = member.replica.progress();
+    (progress.generation, member.heartbeat, progress.max)
+}
+
 fn own_progress(node: &Node) -> (u64, u64) {
     let progress = node.ring().own().progress();
     (progress.max, progress.floor)
 }
 
-pub fn of_a_datagram(node: &Node, now: Instant, before: &Before, out: &Output) {
+pub fn of_a_datagram(node: &Node, now: Instant, before: &Before, datagram: &[u8], out: &Output) {
     assert!(own_entries(node) == before.entries, "the node's own map changed");
     assert_eq!(own_progress(node), before.progress, "the node's own version or floor changed");
     let told_of_own = out.events.iter().find(|event| event.peer() == Some(node.me()) && event.key().is_some());
@@ -76,7 +85,50 @@ pub fn of_a_datagram(node: &Node, now: Instant, before: &Before, out: &Output) {
     assert!(events <= before.len + before.held, "{events} events for {} bytes", before.len);
     assert!(out.log.len() <= before.len, "{} lines for the log", out.log.len());
     assert!(node.generation() >= before.generation, "the generation went back");
+    for (peer, member) in node.ring().members() {
+        of_progress(peer, before.copies.get(&peer).copied(), numbers(member), datagram, out);
+    }
     of_the_state(node, now);
+}
+
+/// No run and no heartbeat goes back, and no copy moves over a gap.
+fn of_progress(
+    peer: Peer,
+    before: Option<(u64, u64, u64)>,
+    (generation, heartbeat, max): (u64, u64, u64),
+    datagram: &[u8],
+    out: &Output,
+) {
+    let was_forgotten =
+        || out.events.iter().any(|event| event.kind() == EventKind::PeerForgotten && event.peer() == Some(peer));
+    let before = before.filter(|_| !was_forgotten());
+    if let Some((old_generation, old_heartbeat, _)) = before {
+        let (old, new) = ((old_generation, old_heartbeat), (generation, heartbeat));
+        assert!(new >= old, "{peer} went back from {old:?} to {new:?}");
+    }
+    let held = before.filter(|(old, ..)| *old == generation).map_or(0, |(_, _, max)| max);
+    if max > held {
+        let reached = reached(datagram, peer, generation, held);
+        assert!(max <= reached, "the copy of {peer} went from {held} to {max}, where {reached} is as far as it goes");
+    }
+}
+
+/// How far a copy can go that holds everything up to `held`.
+fn reached(datagram: &[u8], owner: Peer, generation: u64, held: u64) -> u64 {
+    let Ok((header, message)) = Message::decode(datagram) else { return held };
+    let deltas = match &message {
+        Message::Answer(answer) => answer.deltas(header.generation),
+        Message::Delta(delta) => delta.deltas(header.generation),
+        _ => return held,
+    };
+    let parts = deltas.flatten().filter(|part| part.owner == owner && part.delta.generation == generation);
+    parts.fold(held, |held, part| {
+        if part.delta.from > held {
+            return held;
+        }
+        let pieces = part.entries.flatten().filter(|entry| matches!(entry.content, WireContent::Piece { .. }));
+        pieces.map(|piece| piece.version).max().unwrap_or(0).max(part.delta.to).max(held)
+    })
 }
 
 /// Messages that a datagram draws. Who is known may be sent digests at any time.

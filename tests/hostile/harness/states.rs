@@ -106,9 +106,10 @@ impl Stage {
         if state == State::Fresh {
             return;
         }
-        self.world.run_for(Duration::from_secs(2));
+        self.world.run_for(Duration::from_millis(1_300));
         self.write();
-        self.world.run_for(Duration::from_secs(4));
+        self.world.run_for(Duration::from_millis(1_600));
+        assert_eq!(self.world.disagreement(), None);
         match state {
             State::Fresh | State::Busy => {}
             State::InTransfer => self.begin_transfer(),
@@ -131,7 +132,7 @@ impl Stage {
             self.world.set(at, "gone", Value::encode(&()).expect("a value"));
             self.world.act(
                 at,
-                Act::Set("short".to_owned(), Value::encode(&7).expect("a value"), Some(Duration::from_secs(3))),
+                Act::Set("short".to_owned(), Value::encode(&7).expect("a value"), Some(Duration::from_secs(1))),
             );
             self.world.act(
                 at,

@@ -97,7 +97,6 @@ impl Subject {
             subject.act(*at, act);
         }
         subject.pass_until(script.end);
-        subject.sent.clear();
         subject.watched = true;
         subject
     }
@@ -138,7 +137,7 @@ impl Subject {
         }
         let before = Before::of(&self.node, from, datagram.len());
         self.node.handle_datagram(self.now, from, datagram, &mut self.out);
-        promises::of_a_datagram(&self.node, self.now, &before, &self.out);
+        promises::of_a_datagram(&self.node, self.now, &before, datagram, &self.out);
         let drawn = before.drawn(&self.out);
         assert!(
             drawn <= 3 * datagram.len() || self.has_proved(from, datagram),
@@ -191,7 +190,6 @@ impl Subject {
         let hour = Duration::from_secs(3_600);
         [self.now, self.now - hour].into_iter().any(|at| {
             let mut twin = Subject::new(config.clone(), *me, at, *seed);
-            twin.watched = false;
             twin.receive(from, &first_digest(config, Peer::from(from)));
             let token =
                 |datagram: &Datagram| Message::decode(&datagram.bytes).ok().and_then(|(header, _)| header.token);
@@ -204,10 +202,8 @@ impl Subject {
             promises::of_generations(&self.node, self.now, self.view.generation, &mut self.last_renewal);
         }
         self.view.follow(&self.node, &self.out.events);
-        for (to, bytes) in self.out.datagrams() {
-            if self.watched {
-                promises::of_what_is_sent(&self.node, bytes);
-            }
+        for (to, bytes) in self.out.datagrams().filter(|_| self.watched) {
+            promises::of_what_is_sent(&self.node, bytes);
             self.sent.push(Datagram { from: self.script.me.addr(), to, bytes: bytes.to_vec() });
         }
         self.out.clear();
