@@ -327,7 +327,8 @@ impl Replica {
             Content::Deleted | Content::Expired => None,
         });
         match (new.content, old_value) {
-            (Content::Value(_), Some(_)) if confirms => {}
+            (Content::Value(value), Some((old, ..))) if confirms && value == old => {}
+            // Another value under the same version is a lie, but it is what is readable now.
             (Content::Value(value), _) => changed(Change::Update { key, value, version, deadline }),
             (Content::Expired, Some((value, version, deadline))) => {
                 changed(Change::Expire { key, value, version, deadline });
