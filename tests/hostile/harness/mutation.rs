@@ -61,7 +61,8 @@ impl Mutation {
     /// Changes a datagram; `donor` is another, from which rows may be taken.
     pub fn apply(&self, structure: &mut Structure, donor: &Structure) {
         match self.what % 16 {
-            0..=8 => self.change_a_field(structure),
+            0..=7 => self.change_a_field(structure),
+            8 => self.tell_a_lot(structure),
             9 => self.swap_two_fields(structure),
             10 => self
                 .change_a_table(structure, |rows, at, other| rows.insert(other % (rows.len() + 1), rows[at].clone())),
@@ -152,14 +153,68 @@ impl Mutation {
             for n in 1..=times {
                 let mut next = row.clone();
                 let counted = other % next.len();
-                if let Part::Field(_, Value::Uint(value)) = &mut next[counted] {
-                    *value = value.wrapping_add(n);
-                } else if let Part::Field(_, Value::Int(value)) = &mut next[counted] {
-                    *value = value.wrapping_add_unsigned(n);
+                match &mut next[counted] {
+                    Part::Field(_, Value::Uint(value)) => *value = value.wrapping_add(n),
+                    Part::Field(_, Value::Int(value)) => *value = value.wrapping_add_unsigned(n),
+                    // An IPv4 peer's address or port.
+                    Part::Field(_, Value::Bytes(bytes)) if bytes.len() == 6 => bytes[3 + other % 3] ^= n as u8,
+                    _ => {}
                 }
                 rows.insert(at + n as usize, next);
             }
         });
+    }
+
+    /// Makes a delta one that is taken: from 0, and beyond what is held, with many entries of one sort or a piece.
+    fn tell_a_lot(&self, structure: &mut Structure) {
+        let mut tables = structure.tables(|table| table == Table::Deltas);
+        let Some(rows) = tables.first_mut().filter(|rows| !rows.is_empty()) else { return };
+        let at = self.place(rows.len());
+        let first = 1 + self.number % 50;
+        let (entries, to) = if self.number.is_multiple_of(3) {
+            (vec![self.piece(first)], first - 1)
+        } else {
+            let count = u64::from(1 + self.other % 64);
+            ((0..count).map(|n| self.entry(n, if n == 0 { first } else { 1 })).collect(), first + count)
+        };
+        let numbers = [0, to, self.number >> 60, 0];
+        for (part, number) in rows[at].iter_mut().skip(2).zip(numbers) {
+            *part = Part::Field(Role::Version, Value::Uint(number));
+        }
+        if let Some(Part::Rows(_, old)) = rows[at].last_mut() {
+            *old = entries;
+        }
+    }
+
+    fn entry(&self, n: u64, step: u64) -> Vec<Part> {
+        let life = if self.number.is_multiple_of(5) { Value::Uint(n * 500) } else { Value::Nil };
+        let content = content(self.number as usize / 7, self.other / 64);
+        vec![
+            Part::Field(Role::Key, self.key(n)),
+            Part::Field(Role::Step, Value::Uint(step)),
+            Part::Field(Role::Life, life),
+            Part::Field(Role::Content, content),
+        ]
+    }
+
+    /// A piece from any place of a value of any size.
+    fn piece(&self, step: u64) -> Vec<Part> {
+        let choice = (self.number / 50) as usize;
+        let total = [0, 1, 600, 4_000, 4_001, 1 << 32, u64::MAX][choice % 7];
+        let offset = [0, 0, 0, 1, 500][choice / 7 % 5];
+        vec![
+            Part::Field(Role::Key, self.key(0)),
+            Part::Field(Role::Step, Value::Uint(step)),
+            Part::Field(Role::Life, Value::Nil),
+            Part::Field(Role::Size, Value::Uint(total)),
+            Part::Field(Role::Size, Value::Uint(offset)),
+            Part::Field(Role::Content, Value::Bytes(vec![0xc2; usize::from(self.other % 512)])),
+        ]
+    }
+
+    fn key(&self, n: u64) -> Value {
+        let len = [0, 0, 0, 64, 65, 256, 257][(self.number / 11) as usize % 7];
+        Value::Text(format!("{:k<len$}", n.to_string()).into_bytes())
     }
 
     fn take_a_row(&self, structure: &mut Structure, donor: &Structure) {
