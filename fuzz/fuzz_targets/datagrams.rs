@@ -10,11 +10,11 @@ mod harness;
 
 use harness::input;
 use harness::states::Scene;
-use harness::structure::Structure;
+use harness::structure::Collection;
 
 struct Stage {
     scenes: Vec<Scene>,
-    structures: Vec<Structure>,
+    structures: Collection,
 }
 
 fn with_stage<R>(act: impl FnOnce(&Stage) -> R) -> R {

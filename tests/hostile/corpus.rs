@@ -83,14 +83,3 @@ fn one_input() {
     let file = std::env::var("INPUT").unwrap();
     input::run(&Scene::all(), &fs::read(file).unwrap());
 }
-#[test]
-#[ignore]
-fn speed() {
-    for scene in Scene::all() {
-        let start = std::time::Instant::now();
-        for _ in 0..200 {
-            scene.subject();
-        }
-        println!("{:?} {:?} {} acts", scene.state, start.elapsed() / 200, scene.script.acts.len());
-    }
-}

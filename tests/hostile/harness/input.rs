@@ -13,7 +13,7 @@ use grapevine::wire::{Message, checksum};
 
 use super::mutation::Mutation;
 use super::states::{STATES, Scene, State};
-use super::structure::Structure;
+use super::structure::{Collection, Structure};
 use super::subject::{Act, Subject};
 use super::world::peer;
 
@@ -130,10 +130,10 @@ fn parts(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// An input with one field, row or table of one of its datagrams changed, as the numbers that `dice` draws say; `None` if that
 /// datagram is not well-formed any more. Rows are taken from `donors`, or a whole datagram.
-pub fn mutated(input: &[u8], donors: &[Structure], mut dice: impl FnMut() -> u64) -> Option<Vec<u8>> {
+pub fn mutated(input: &[u8], donors: &Collection, mut dice: impl FnMut() -> u64) -> Option<Vec<u8>> {
     let (state, rest) = input.split_first()?;
     let mut parts: Vec<Vec<u8>> = parts(rest).map(<[u8]>::to_vec).collect();
-    let donor = &donors[dice() as usize % donors.len()];
+    let donor = donors.draw(dice());
     let at = dice() as usize % parts.len().max(1);
     if parts.is_empty() || dice().is_multiple_of(8) {
         let datagram = donor.datagram();

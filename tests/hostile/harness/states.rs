@@ -7,7 +7,7 @@ use grapevine::config::{Config, Limits};
 use grapevine::instant::Instant;
 use grapevine::{Peer, Value};
 
-use super::structure::Structure;
+use super::structure::{Collection, Structure};
 use super::subject::{Act, Script, Subject};
 use super::world::{World, peer};
 
@@ -70,10 +70,10 @@ impl Scene {
     }
 
     /// All datagrams that arrived in these scenes, taken apart.
-    pub fn structures(scenes: &[Scene]) -> Vec<Structure> {
+    pub fn structures(scenes: &[Scene]) -> Collection {
         let acts = scenes.iter().flat_map(|scene| scene.script.acts.iter().chain(&scene.sequel));
         let datagrams: BTreeSet<&Vec<u8>> = acts.filter_map(|(_, act)| act.datagram()).collect();
-        datagrams.into_iter().map(|bytes| Structure::of(bytes).expect("a node's own datagram")).collect()
+        Collection::new(datagrams.into_iter().map(|bytes| Structure::of(bytes).expect("a node's own datagram")))
     }
 
     /// A node in this state.

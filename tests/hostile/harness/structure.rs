@@ -1,5 +1,7 @@
 //! A datagram taken apart, down to the last field, and put together again, whatever the fields hold by then.
 
+use std::collections::BTreeMap;
+
 use grapevine::wire::checksum;
 
 /// What a field means.
@@ -114,6 +116,27 @@ impl Structure {
         let mut found = Vec::new();
         kinds(&self.0, &mut found);
         found
+    }
+}
+
+/// Real datagrams, of which one of a rare kind is as likely to be drawn as one of a common kind.
+pub struct Collection(Vec<Vec<Structure>>);
+
+impl Collection {
+    pub fn new(structures: impl Iterator<Item = Structure>) -> Collection {
+        let mut kinds: BTreeMap<(Option<u8>, bool, bool), Vec<Structure>> = BTreeMap::new();
+        for mut structure in structures {
+            let kind = structure.datagram().get(4).copied();
+            let has_deltas = structure.tables(|table| table == Table::Deltas).iter().any(|rows| !rows.is_empty());
+            let has_records = structure.tables(|table| table == Table::Records).iter().any(|rows| !rows.is_empty());
+            kinds.entry((kind, has_deltas, has_records)).or_default().push(structure);
+        }
+        Collection(kinds.into_values().collect())
+    }
+
+    pub fn draw(&self, number: u64) -> &Structure {
+        let kind = &self.0[(number % self.0.len() as u64) as usize];
+        &kind[(number / self.0.len() as u64 % kind.len() as u64) as usize]
     }
 }
 
