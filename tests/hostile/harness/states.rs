@@ -13,7 +13,7 @@ use super::world::{World, peer};
 
 /// Small, so that a few datagrams are enough to reach every one of them.
 pub const LIMITS: Limits = Limits {
-    peers: 8,
+    peers: 48,
     keys: 24,
     key_bytes: 64,
     value_bytes: 4_000,
