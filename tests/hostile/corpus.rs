@@ -26,6 +26,7 @@ fn no_input_of_the_corpus_breaks_a_promise() {
     let corpus = corpus("datagrams");
     assert!(corpus.len() > 50, "{} inputs", corpus.len());
     for (file, bytes) in corpus {
+        // Shown if it fails.
         println!("{}", file.display());
         input::run(&scenes, &bytes);
     }

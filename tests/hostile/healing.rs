@@ -38,7 +38,7 @@ fn a_cluster_that_was_lied_to_agrees_again() {
     let recorded = Scene::structures(&Scene::all());
     let lie = (any::<u64>(), vec(mutation(), 1..4), 0..4usize);
     let longest = std::cell::Cell::new(Duration::ZERO);
-    let result = TestRunner::new(cases(40)).run(&vec(lie, 1..60), |lies| {
+    let result = TestRunner::new(cases(60)).run(&vec(lie, 1..60), |lies| {
         let (mut world, peers) = cluster();
         for (which, mutations, at) in lies {
             let datagram = mutate(&recorded, which, &mutations);

@@ -89,7 +89,7 @@ fn no_mutated_datagram_breaks_a_promise() {
     let recorded = Scene::structures(&scenes);
     let datagram = (any::<u64>(), vec(mutation(), 0..5), head());
     let strategy = (0..STATES.len(), vec(datagram, 1..8));
-    let result = TestRunner::new(cases(4_000)).run(&strategy, |(state, datagrams)| {
+    let result = TestRunner::new(cases(10_000)).run(&strategy, |(state, datagrams)| {
         let datagrams: Vec<_> = datagrams
             .into_iter()
             .map(|(which, mutations, head)| (head, mutate(&recorded, which, &mutations)))

@@ -11,7 +11,7 @@ use super::structure::{Collection, Structure};
 use super::subject::{Act, Script, Subject};
 use super::world::{World, peer};
 
-/// Small, so that a few datagrams are enough to reach every one of them.
+/// Small, so that a few datagrams are enough to reach every one of them; but more peers than an answer holds. `State::Full` has fewer.
 pub const LIMITS: Limits = Limits {
     peers: 48,
     keys: 24,
