@@ -150,8 +150,11 @@ impl Sim {
     /// Calls into a node as its handles do, with the time on its own clock.
     ///
     /// # Errors
-    /// [`Error::Stopped`] where nothing runs.
+    /// [`Error::Stopped`] where nothing runs, or stands still.
     pub fn act<R>(&mut self, at: Peer, call: impl FnOnce(&mut Node, Instant, &mut Output) -> R) -> Result<R, Error> {
+        if self.hosts.get(&at).is_some_and(|host| host.paused.is_some()) {
+            return Err(Error::Stopped);
+        }
         self.steps += 1;
         self.call(at, Cause::Call, call).ok_or(Error::Stopped)
     }

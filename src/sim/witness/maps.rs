@@ -8,7 +8,7 @@ use crate::instant::Instant;
 use crate::peer::Peer;
 use crate::sim::witness::history::{History, Run, Write};
 use crate::sim::witness::view::{Held, View};
-use crate::sim::witness::{Broken, Flights, Rule, broken};
+use crate::sim::witness::{Broken, Cause, Flights, Rule, broken};
 use crate::state::{Content, Entry, Progress};
 use crate::value::{Key, Value};
 
@@ -55,6 +55,9 @@ impl MapLog {
         among_liars: bool,
     ) -> Result<(), Broken> {
         let truth = Truth { view, history, flights, among_liars };
+        if view.cause == Cause::Start {
+            self.start(view);
+        }
         for event in &view.events {
             self.event(&truth, event)?;
         }
@@ -76,6 +79,17 @@ impl MapLog {
                 broken(Rule::EventsTellTheState, format!("{peer} is gone, and no event told of {:?}", owner.told))
             }
             None => Ok(()),
+        }
+    }
+
+    /// What a node has from its start no event tells.
+    fn start(&mut self, view: &View) {
+        let owner = self.owners.entry(view.me).or_default();
+        for (key, entry) in view.own.entries.iter().flatten() {
+            if let Content::Value(value) = &entry.content {
+                let (generation, version) = (view.own.progress.generation, entry.version);
+                owner.told.insert(key.clone(), Told { generation, version, value: value.clone() });
+            }
         }
     }
 
@@ -151,7 +165,7 @@ impl Owner {
         };
         let seen = self.seen.entry(key.clone()).or_default();
         *seen = (*seen).max((generation, version));
-        if truth.among_liars { Ok(()) } else { truth.expired_in_time(peer, key, &told) }
+        if truth.among_liars { Ok(()) } else { truth.expired_in_time(peer, generation, key, &told) }
     }
 
     fn only_forward(&mut self, peer: Peer, progress: Progress) -> Result<(), Broken> {
@@ -207,12 +221,14 @@ impl Truth<'_> {
     }
 
     /// A life ends with the value itself, or with one that replaced it and never was visible here.
-    fn expired_in_time(&self, peer: Peer, key: &Key, told: &Told) -> Result<(), Broken> {
-        let run = self.run(peer, told.generation)?;
-        if run.writes_of(key, told.version).any(|write| self.has_ended(write)) {
+    fn expired_in_time(&self, peer: Peer, generation: u64, key: &Key, told: &Told) -> Result<(), Broken> {
+        let mut writes: Vec<&Write> = self.run(peer, told.generation)?.writes_of(key, told.version).collect();
+        if told.generation < generation {
+            writes.extend(self.run(peer, generation)?.writes_of(key, 0));
+        }
+        if writes.iter().any(|write| self.has_ended(write)) {
             return Ok(());
         }
-        let writes: Vec<&Write> = run.writes_of(key, told.version).collect();
         let text = format!("{peer}'s {key:?} expired, {told:?}; it was written so: {writes:?}");
         broken(Rule::LivesEndInTime, text)
     }
@@ -285,6 +301,10 @@ impl Truth<'_> {
             let text = format!("{peer}'s {key:?} is held to stay; it was written to live for {life:?}");
             return broken(Rule::LivesEndInTime, text);
         };
+        if deadline <= self.view.local {
+            // Nobody is shown it any more.
+            return Ok(());
+        }
         let ends = self.view.now - write.at + (deadline - self.view.local);
         let most = life + self.flights.tolerance(life) + self.history.tolerance_before_calm;
         if ends > most {
