@@ -62,17 +62,17 @@ use crate::peer::Peer;
 pub use clock::START_MS;
 pub use happened::Happened;
 use host::Host;
-pub use intruder::{Intruder, Outbox};
 use intruder::Outsider;
+pub use intruder::{Intruder, Outbox};
 pub use liar::{Liar, Lie};
-pub use network::{Faults, Scope};
 use network::{Datagram, Network};
+pub use network::{Faults, Scope};
 pub use plan::{Comeback, Fault, FaultKind, Plan, Planned};
 pub use program::At;
 pub use torture::{Outcome, Torture, narrow, torture};
 use trace::Trace;
-use witness::{Glance, Witness};
 pub use witness::{Cause, Rule, Violation};
+use witness::{Glance, Witness};
 
 /// A cluster on virtual time.
 pub struct Sim {
@@ -289,7 +289,9 @@ impl Sim {
         let node = host.node.as_mut()?;
         let mut out = std::mem::take(&mut self.out);
         out.clear();
+        let generation = node.generation();
         let result = call(node, local, &mut out);
+        self.happened.renewals += u64::from(node.generation() != generation);
         self.look(at, cause, &out);
         self.emit(at, &mut out);
         self.out = out;
@@ -323,6 +325,9 @@ impl Sim {
             self.send(at, to, bytes);
         }
         let Some(host) = self.hosts.get_mut(&at) else { return };
+        for line in out.log.drain(..) {
+            self.trace.log(now, at, &line.text);
+        }
         for event in out.events.drain(..) {
             self.trace.event(now, at, &event);
             host.subscribers.lock().publish(&event);
