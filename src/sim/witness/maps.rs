@@ -268,7 +268,7 @@ impl Truth<'_> {
             let entry = index.and_then(|index| entries.get(index)).map(|(_, entry)| entry);
             let here = entry.map(|entry| entry.version);
             let collected = run.is_collected(version) && (here.is_none() || has_held_over);
-            if here != Some(version) && !collected {
+            if here != Some(version) && !collected && !held.refused {
                 let text = format!(
                     "it holds {peer}'s {key:?} at {here:?}, says that it is at {:?}, and lacks {version}",
                     held.progress

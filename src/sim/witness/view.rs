@@ -65,6 +65,8 @@ pub(super) struct Held {
     pub(super) bytes: usize,
     /// Bytes of a value that has not come as a whole.
     pub(super) unfinished: usize,
+    /// Whether something of it was over a limit here, noted as passed and not held.
+    pub(super) refused: bool,
     /// `None` if they are as they were.
     pub(super) entries: Option<Vec<(Key, Entry)>>,
 }
@@ -83,19 +85,27 @@ impl View {
     pub(super) fn of(glance: &Glance<'_>, all: bool, fingerprints: &mut BTreeMap<Peer, Fingerprint>) -> View {
         let node = glance.node;
         let (ring, config) = (node.ring(), node.config());
-        let mut take = |peer, state, progress, map: &Map, unfinished| {
+        let mut take = |peer, state, progress: Progress, map: &Map, (servable, unfinished): (u64, usize)| {
             let fingerprint =
                 Fingerprint { state, progress, keys: map.len(), bytes: map.bytes(), held_over: map.has_held_over() };
             let told = || glance.events.iter().any(|event| event.peer() == Some(peer));
             let changed = fingerprints.insert(peer, fingerprint) != Some(fingerprint) || all || told();
             let entries = || map.iter().map(|(key, entry)| (key.clone(), entry.clone())).collect();
-            Held { progress, keys: map.len(), bytes: map.bytes(), unfinished, entries: changed.then(entries) }
+            Held {
+                progress,
+                keys: map.len(),
+                bytes: map.bytes(),
+                unfinished,
+                refused: servable < progress.max,
+                entries: changed.then(entries),
+            }
         };
-        let own = take(ring.me(), PeerState::Alive, ring.own().progress(), ring.own().map(), 0);
+        let own = take(ring.me(), PeerState::Alive, ring.own().progress(), ring.own().map(), (u64::MAX, 0));
         let members = ring.members().map(|(peer, member)| {
             let replica = &member.replica;
             let unfinished = replica.unfinished().map_or(0, |unfinished| unfinished.bytes.len());
-            let held = take(peer, member.state, replica.progress(), replica.map(), unfinished);
+            let rest = (replica.last_servable(), unfinished);
+            let held = take(peer, member.state, replica.progress(), replica.map(), rest);
             Seen { peer, state: member.state, heartbeat: member.heartbeat, held }
         });
         View {
