@@ -1,0 +1,122 @@
+//! Hosts whose addresses change: a lease that ends, a container that moves.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use crate::host::{Family, Host, PORT, address};
+use crate::network::{LONG, Network};
+use crate::node::Setup;
+use crate::scenarios::last;
+
+/// Nodes that are bound to every address of their hosts, and say which one to use.
+const ON_ANY_ADDRESS: [usize; 2] = [5, 6];
+
+pub fn addresses(name: &str) {
+    let mut network = Network::new(name, Family::V4);
+    network.setup.interval = Duration::from_millis(300);
+    network.setup.grace = Duration::from_secs(8);
+    network.start_all();
+    for index in ON_ANY_ADDRESS {
+        start_on_any_address(&mut network, index);
+    }
+    let all = network.all();
+    network.agree(&all, LONG);
+
+    moved_and_restarted(&mut network, 4);
+    advertises_the_new_address(&mut network, 5);
+    advertises_the_old_address(&mut network, 6);
+    bound_to_the_old_address(&mut network, 7);
+    assert_eq!(network.hosts[0].figures().receive_errors, 0);
+}
+
+/// The process is killed with its host's address and comes up under another one.
+fn moved_and_restarted(network: &mut Network, index: usize) {
+    let old = network.peer(index);
+    network.hosts[index].kill();
+    change_address(&mut network.hosts[index], 104);
+    network.start(index);
+    let all = network.all();
+    let moved = network.agree(&all, LONG);
+    let others: Vec<usize> = all.iter().copied().filter(|other| *other != index).collect();
+    network.list(&others, "failed", std::slice::from_ref(&old));
+    let forgotten = network.know_nothing_of(&all, &old);
+    stays_forgotten(network, &old);
+    network.say(&format!(
+        "moved and restarted: alive with its keys under the new address after {moved:.2?}; the old one was forgotten {forgotten:.1?} after it failed \
+         and stayed so (grace period {:?})",
+        network.setup.grace
+    ));
+}
+
+/// The program goes on: it leaves and starts its node anew, with another address to advertise.
+fn advertises_the_new_address(network: &mut Network, index: usize) {
+    let old = network.peer(index);
+    change_address(&mut network.hosts[index], 105);
+    let addr = SocketAddr::new(network.hosts[index].ip, PORT);
+    let heard = network.hosts[index].advertise(addr);
+    let all = network.all();
+    let others: Vec<usize> = all.iter().copied().filter(|other| *other != index).collect();
+    network.list(&others, if heard { "left" } else { "failed" }, std::slice::from_ref(&old));
+    let moved = network.agree(&all, LONG);
+    assert!(heard, "nobody confirmed that {old} left");
+    network.know_nothing_of(&all, &old);
+    stays_forgotten(network, &old);
+    network.say(&format!("advertises the new address: the old one left, all agree {moved:.2?} later"));
+}
+
+/// Nobody told the program. What it sends still arrives, and so do answers; only what others begin is lost.
+fn advertises_the_old_address(network: &mut Network, index: usize) {
+    let old = network.hosts[index].ip;
+    change_address(&mut network.hosts[index], 106);
+    network.hosts[index].ip = old;
+    let start = Instant::now();
+    network.hosts[index].set("name", "under an address that is no more");
+    let dump = network.hosts[0].dump();
+    network.say(&format!("state {}", dump[&network.peer(index)].state));
+    last(start, network.setup.grace);
+    let all = network.all();
+    network.agree(&all, LONG);
+    network.say(&format!("failures {:?}", network.failures_since(start)));
+}
+
+/// The socket has an address that its host has not any more: nothing can be sent. When the address is back, so is the node.
+fn bound_to_the_old_address(network: &mut Network, index: usize) {
+    let old = network.hosts[index].ip;
+    change_address(&mut network.hosts[index], 107);
+    network.hosts[index].ip = old;
+    let all = network.all();
+    let others: Vec<usize> = all.iter().copied().filter(|other| *other != index).collect();
+    let peer = network.peer(index);
+    network.list(&others, "failed", &[peer]);
+    let errors = network.hosts[index].figures().send_errors;
+    assert!(errors > 0, "it could send all the time");
+    network.hosts[index].set("name", "nobody hears this yet");
+    network.hosts[index].add_address(old);
+    let back = network.agree(&all, LONG);
+    network.say(&format!(
+        "bound to an address that was taken away: failed to the others, {errors} errors of sending; back {back:.2?} after the address"
+    ));
+}
+
+fn start_on_any_address(network: &mut Network, index: usize) {
+    let advertise = SocketAddr::new(network.hosts[index].ip, PORT);
+    let bind = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), PORT);
+    network.hosts[index].start(&Setup { bind, advertise: Some(advertise), ..network.setup.clone() });
+}
+
+fn change_address(host: &mut Host, number: u8) {
+    let new = address(Family::V4, number);
+    host.remove_address(host.ip);
+    host.add_address(new);
+    host.ip = new;
+}
+
+/// For a grace period more nobody hears of that peer.
+fn stays_forgotten(network: &mut Network, peer: &str) {
+    let start = Instant::now();
+    last(start, network.setup.grace);
+    for host in &mut network.hosts {
+        let heard = host.events().iter().any(|seen| seen.at >= start && seen.told.peer == peer);
+        assert!(!heard && !host.dump().contains_key(peer), "{peer} is back at {}", host.ip);
+    }
+}

@@ -1,0 +1,36 @@
+//! The scenarios, each on a network of its own. They sleep for what they are about, such as a partition of 60 s; everything else they
+//! wait for.
+
+mod addresses;
+mod cuts;
+mod interfaces;
+mod join;
+mod loss;
+mod stop;
+mod unreachable;
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::host::Family;
+
+/// Each with the name by which it is chosen.
+pub const SCENARIOS: &[(&str, fn(&str))] = &[
+    ("join-ipv4", |name| join::join(name, Family::V4)),
+    ("join-ipv6", |name| join::join(name, Family::V6)),
+    ("loss", loss::loss),
+    ("one-way-cut", cuts::one_way_cut),
+    ("partition", cuts::partition),
+    ("partition-beyond-grace", cuts::partition_beyond_grace),
+    ("stop", stop::stop),
+    ("addresses", addresses::addresses),
+    ("unreachable-ipv4", |name| unreachable::unreachable(name, Family::V4)),
+    ("unreachable-ipv6", |name| unreachable::unreachable(name, Family::V6)),
+    ("interfaces-ipv4", |name| interfaces::interfaces(name, Family::V4)),
+    ("interfaces-ipv6", |name| interfaces::interfaces(name, Family::V6)),
+];
+
+/// What a scenario is about has to last for so long.
+fn last(since: Instant, time: Duration) {
+    thread::sleep(time.saturating_sub(since.elapsed()));
+}
