@@ -69,6 +69,11 @@ impl Host {
         ip(&format!("-n {} link set eth0 {state}", self.namespace)).unwrap();
     }
 
+    /// Whether the interface carries packets: the system says so some time after it was set up.
+    pub fn is_up(&self) -> bool {
+        ip(&format!("-n {} -o link show eth0", self.namespace)).unwrap().contains("state UP")
+    }
+
     pub fn start(&mut self, setup: &Setup) {
         // The one before has to be gone, or the address is in use.
         self.kill();
@@ -136,6 +141,20 @@ impl Host {
                 chain outgoing {{
                     type filter hook output priority 0;
                     {outgoing}
+                }}
+            }}"
+        );
+        nft(&self.namespace, &script).unwrap();
+    }
+
+    /// Has everything that the node sends come from another port, as a router that translates addresses does. What is sent to that
+    /// port in answer is handed to the node.
+    pub fn translate(&self, port: u16) {
+        let script = format!(
+            "table ip translation {{
+                chain leaving {{
+                    type nat hook postrouting priority 100;
+                    oifname eth0 udp sport {PORT} counter masquerade to :{port}
                 }}
             }}"
         );

@@ -201,10 +201,11 @@ impl Drop for Network {
         for host in &mut self.hosts {
             host.kill();
         }
-        let own = self.namespace("");
-        for namespace in namespaces().unwrap_or_default() {
-            if namespace.starts_with(&own) {
-                remove_namespace(&namespace);
+        let there = namespaces().unwrap_or_default();
+        let numbers = (1..=HOSTS).map(|number| number.to_string());
+        for name in numbers.chain(["switch".to_owned()]).map(|host| self.namespace(&host)) {
+            if there.contains(&name) {
+                remove_namespace(&name);
             }
         }
     }

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use grapevine::{Builder, Config, DetectorConfig, Event, Gossiper, Subscription};
+use grapevine::{Builder, Config, DetectorConfig, Gossiper, Subscription};
 use serde::{Deserialize, Serialize};
 
 /// The first argument of a process that is a node.
@@ -39,10 +39,11 @@ pub enum Order {
     Advertise(SocketAddr),
 }
 
-/// An event about a peer.
+/// An event.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Told {
     pub kind: String,
+    /// Empty if it is about none.
     pub peer: String,
 }
 
@@ -104,13 +105,11 @@ fn start(setup: &Setup) -> Gossiper {
     node
 }
 
-/// Tells of peers that come and go.
+/// Tells of everything but keys.
 fn tell(events: &Subscription) {
-    for event in events.iter() {
-        let about_a_key = matches!(event, Event::Update { .. } | Event::Delete { .. } | Event::Expire { .. });
-        if let Some(peer) = event.peer().filter(|_| !about_a_key) {
-            say(EVENT, &Told { kind: format!("{:?}", event.kind()), peer: peer.to_string() });
-        }
+    for event in events.iter().filter(|event| event.key().is_none()) {
+        let peer = event.peer().map(|peer| peer.to_string());
+        say(EVENT, &Told { kind: format!("{:?}", event.kind()), peer: peer.unwrap_or_default() });
     }
 }
 

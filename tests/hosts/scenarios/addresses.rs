@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use crate::host::{Family, Host, PORT, address};
-use crate::network::{LONG, Network};
+use crate::network::{HOSTS, LONG, Network};
 use crate::node::Setup;
 use crate::scenarios::last;
 
@@ -64,19 +64,38 @@ fn advertises_the_new_address(network: &mut Network, index: usize) {
     network.say(&format!("advertises the new address: the old one left, all agree {moved:.2?} later"));
 }
 
-/// Nobody told the program. What it sends still arrives, and so do answers; only what others begin is lost.
+/// Nobody told the program. What it sends still arrives, and so do answers to it; only what others begin is lost. That is enough: it stays
+/// alive, and all maps go on to spread.
 fn advertises_the_old_address(network: &mut Network, index: usize) {
     let old = network.hosts[index].ip;
     change_address(&mut network.hosts[index], 106);
     network.hosts[index].ip = old;
+    // What other hosts send to the old address, and what of that arrives.
+    let count = format!("ip daddr {old} counter name caught");
+    let others: Vec<usize> = network.all().into_iter().filter(|other| *other != index).collect();
+    for other in &others {
+        network.hosts[*other].set_rules(&[], std::slice::from_ref(&count));
+    }
+    network.hosts[index].set_rules(std::slice::from_ref(&count), &[]);
     let start = Instant::now();
     network.hosts[index].set("name", "under an address that is no more");
-    let dump = network.hosts[0].dump();
-    network.say(&format!("state {}", dump[&network.peer(index)].state));
-    last(start, network.setup.grace);
+    network.hosts[0].set("name", "while another one's address is no more");
     let all = network.all();
+    let agreed = network.agree(&all, LONG);
+    last(start, network.setup.grace);
     network.agree(&all, LONG);
-    network.say(&format!("failures {:?}", network.failures_since(start)));
+    let sent: u64 = others.iter().map(|other| network.hosts[*other].packets("caught")).sum();
+    let (there, by_other_ways) = (network.hosts[index].packets("caught"), network.hosts[index].packets("passed"));
+    assert!(
+        sent > 0 && there == 0 && by_other_ways > 0,
+        "{sent} sent, {there} arrived, {by_other_ways} came elsewhere"
+    );
+    assert_eq!(network.failures_since(start), []);
+    network.say(&format!(
+        "advertises an address that is no more: {sent} datagrams sent there, none arrived, {by_other_ways} came in answer; \
+         alive all the time, writes equal after {agreed:.2?}"
+    ));
+    network.hosts[index].add_address(old);
 }
 
 /// The socket has an address that its host has not any more: nothing can be sent. When the address is back, so is the node.
@@ -95,6 +114,61 @@ fn bound_to_the_old_address(network: &mut Network, index: usize) {
     let back = network.agree(&all, LONG);
     network.say(&format!(
         "bound to an address that was taken away: failed to the others, {errors} errors of sending; back {back:.2?} after the address"
+    ));
+}
+
+/// A host gets another address, its node is not told, and its old address goes to another host, with a node. Both nodes are told that somebody
+/// uses their address. When the first one is moved at last, all is well again.
+pub fn taken_over(name: &str) {
+    let mut network = Network::new(name, Family::V4);
+    network.start_all();
+    let (first, second) = (6, 9);
+    start_on_any_address(&mut network, first);
+    let all = network.all();
+    network.agree(&all, LONG);
+
+    let wanted = network.hosts[first].ip;
+    change_address(&mut network.hosts[first], 106);
+    network.hosts[second].kill();
+    network.hosts[second].remove_address(network.hosts[second].ip);
+    network.hosts[second].add_address(wanted);
+    network.hosts[second].ip = wanted;
+    network.start(second);
+    let start = Instant::now();
+    network.until("both are told of the conflict", LONG, |network| {
+        let told = |index: usize| network.hosts[index].events().iter().any(|seen| seen.told.kind == "AddressConflict");
+        if told(first) && told(second) { Ok(()) } else { Err(format!("{} {}", told(first), told(second))) }
+    });
+    let told = start.elapsed();
+    let addr = SocketAddr::new(network.hosts[first].ip, PORT);
+    let heard = network.hosts[first].advertise(addr);
+    let agreed = network.agree(&all, LONG * 2);
+    network.say(&format!("told {told:?} heard {heard} agreed {agreed:?}"));
+}
+
+/// Behind routers that translate ports: what comes from there has another port than the node advertises, which is open too, as usual with
+/// containers.
+pub fn translated(name: &str) {
+    let mut network = Network::new(name, Family::V4);
+    let hidden = [0, 3, 4, 8];
+    for index in hidden {
+        network.hosts[index].translate(20_000 + index as u16);
+    }
+    network.start_all();
+    let all = network.all();
+    let joined = network.agree(&all, LONG);
+    let start = Instant::now();
+    for host in &mut network.hosts {
+        host.set("name", "renamed");
+        host.set("long", &"x".repeat(30_000));
+    }
+    let agreed = network.agree(&all, LONG);
+    last(start, Duration::from_secs(5));
+    assert_eq!(network.failures_since(start), []);
+    network.say(&format!(
+        "{} nodes whose datagrams come from other ports than they advertise: all agree after {joined:.2?}, after {} KB more after {agreed:.2?}",
+        hidden.len(),
+        30 * HOSTS
     ));
 }
 

@@ -8,6 +8,8 @@ use crate::network::{HOSTS, LONG, Network};
 use crate::scenarios::last;
 
 const ONE_WAY_CUT: Duration = Duration::from_secs(30);
+/// Between writes, so that for most of the time heartbeats come with the rounds alone.
+const QUIET: Duration = Duration::from_secs(4);
 const PARTITION: Duration = Duration::from_secs(60);
 /// Once the halves can hear each other, everyone is alive and all maps are equal within so many intervals.
 const HEALS_WITHIN: f64 = 12.0;
@@ -24,13 +26,14 @@ pub fn one_way_cut(name: &str) {
     network.hosts[deaf].set_rules(&[drop_from(&network.ips(&[heard_not]))], &[]);
     network.hosts[heard_not].set_rules(&[format!("{} counter name caught", from(&[deaf_ip]))], &[]);
     let start = Instant::now();
-    let (mut rounds, mut slowest) = (0, Duration::ZERO);
+    let (mut rounds, mut slowest) = (0_u32, Duration::ZERO);
     while start.elapsed() < ONE_WAY_CUT {
         for index in [deaf, heard_not, 0, HOSTS - 1] {
             network.hosts[index].set("round", &rounds.to_string());
         }
         slowest = slowest.max(network.agree(&all, LONG));
         rounds += 1;
+        last(start, QUIET * rounds);
     }
 
     let (lost, heard) = (network.hosts[deaf].packets("caught"), network.hosts[heard_not].packets("caught"));

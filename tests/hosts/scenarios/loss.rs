@@ -5,9 +5,12 @@ use std::time::{Duration, Instant};
 
 use crate::host::Family;
 use crate::network::{HOSTS, LONG, Network};
+use crate::scenarios::last;
 
 const PERCENT: u64 = 30;
-const TIME: Duration = Duration::from_secs(45);
+const WRITING: Duration = Duration::from_secs(20);
+/// Then heartbeats come with the rounds alone.
+const QUIET: Duration = Duration::from_secs(30);
 
 /// Every host loses 30 % of what comes in, so that as much is lost each way between any two. The nodes have a pause of 1, as is advised for
 /// networks that lose 10 % and more; even so a live peer may be listed as failed now and then, but not for long.
@@ -25,7 +28,7 @@ pub fn loss(name: &str) {
     let start = Instant::now();
     let mut rounds = 0;
     let mut slowest = Duration::ZERO;
-    while start.elapsed() < TIME {
+    while start.elapsed() < WRITING {
         for host in &mut network.hosts {
             host.set("round", &rounds.to_string());
             host.set(&format!("item/{rounds}"), "one of many");
@@ -36,6 +39,8 @@ pub fn loss(name: &str) {
         slowest = slowest.max(network.agree(&all, LONG));
         rounds += 1;
     }
+    last(start, WRITING + QUIET);
+    network.agree(&all, LONG);
 
     let (caught, passed) = packets(&network);
     let share = caught as f64 / (caught + passed) as f64;

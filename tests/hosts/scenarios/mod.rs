@@ -14,20 +14,25 @@ use std::time::{Duration, Instant};
 
 use crate::host::Family;
 
-/// Each with the name by which it is chosen.
-pub const SCENARIOS: &[(&str, fn(&str))] = &[
-    ("join-ipv4", |name| join::join(name, Family::V4)),
-    ("join-ipv6", |name| join::join(name, Family::V6)),
-    ("loss", loss::loss),
-    ("one-way-cut", cuts::one_way_cut),
+/// Its name, by which it is chosen, and what it does.
+pub type Scenario = (&'static str, fn(&str));
+
+/// The longest first, so that the rest fits in beside them.
+pub const SCENARIOS: &[Scenario] = &[
     ("partition", cuts::partition),
-    ("partition-beyond-grace", cuts::partition_beyond_grace),
-    ("stop", stop::stop),
+    ("loss", loss::loss),
     ("addresses", addresses::addresses),
+    ("taken-over", addresses::taken_over),
+    ("one-way-cut", cuts::one_way_cut),
+    ("stop", stop::stop),
     ("unreachable-ipv4", |name| unreachable::unreachable(name, Family::V4)),
     ("unreachable-ipv6", |name| unreachable::unreachable(name, Family::V6)),
+    ("partition-beyond-grace", cuts::partition_beyond_grace),
     ("interfaces-ipv4", |name| interfaces::interfaces(name, Family::V4)),
     ("interfaces-ipv6", |name| interfaces::interfaces(name, Family::V6)),
+    ("translated", addresses::translated),
+    ("join-ipv4", |name| join::join(name, Family::V4)),
+    ("join-ipv6", |name| join::join(name, Family::V6)),
 ];
 
 /// What a scenario is about has to last for so long.

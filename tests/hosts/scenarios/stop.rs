@@ -6,6 +6,8 @@ use crate::host::Family;
 use crate::network::{LONG, Network};
 use crate::scenarios::last;
 
+/// By then detectors have seen real intervals; the first ones they take to be twice as long.
+const WARM_UP: Duration = Duration::from_secs(10);
 const STOP: Duration = Duration::from_secs(20);
 /// Longer than any verdict takes.
 const AFTERMATH: Duration = Duration::from_secs(5);
@@ -16,6 +18,8 @@ pub fn stop(name: &str) {
     network.start_all();
     let all = network.all();
     network.agree(&all, LONG);
+
+    last(Instant::now(), WARM_UP);
 
     let stopped = 5;
     let others: Vec<usize> = all.iter().copied().filter(|index| *index != stopped).collect();
