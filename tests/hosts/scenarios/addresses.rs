@@ -117,8 +117,8 @@ fn bound_to_the_old_address(network: &mut Network, index: usize) {
     ));
 }
 
-/// A host gets another address, its node is not told, and its old address goes to another host, with a node. Both nodes are told that somebody
-/// uses their address. When the first one is moved at last, all is well again.
+/// A host gets another address, its node is not told, and another host with a node gets the old one. One of the two nodes learns that somebody
+/// else uses its address; when the first one is told its new address at last, all is well.
 pub fn taken_over(name: &str) {
     let mut network = Network::new(name, Family::V4);
     network.start_all();
@@ -134,16 +134,18 @@ pub fn taken_over(name: &str) {
     network.hosts[second].add_address(wanted);
     network.hosts[second].ip = wanted;
     network.start(second);
-    let start = Instant::now();
-    network.until("both are told of the conflict", LONG, |network| {
+    let told = network.until("one of the two is told of the conflict", LONG, |network| {
         let told = |index: usize| network.hosts[index].events().iter().any(|seen| seen.told.kind == "AddressConflict");
-        if told(first) && told(second) { Ok(()) } else { Err(format!("{} {}", told(first), told(second))) }
+        if told(first) || told(second) { Ok(()) } else { Err("neither is".to_owned()) }
     });
-    let told = start.elapsed();
+
     let addr = SocketAddr::new(network.hosts[first].ip, PORT);
-    let heard = network.hosts[first].advertise(addr);
+    network.hosts[first].advertise(addr);
+    // If it was the first one's goodbye that the others believe, the second one overrules it when a minute has passed.
     let agreed = network.agree(&all, LONG * 2);
-    network.say(&format!("told {told:?} heard {heard} agreed {agreed:?}"));
+    network.say(&format!(
+        "an address taken over: the conflict is told after {told:.2?}; all agree {agreed:.2?} after the first node was moved"
+    ));
 }
 
 /// Behind routers that translate ports: what comes from there has another port than the node advertises, which is open too, as usual with
