@@ -83,6 +83,11 @@ impl Network {
         self.hosts[index].start(&Setup { bind, ..self.setup.clone() });
     }
 
+    /// The switch itself goes down or up, and with it all that hosts have to do with each other.
+    pub fn set_switch(&self, state: &str) {
+        ip(&format!("-n {} link set bridge {state}", self.namespace("switch"))).unwrap();
+    }
+
     pub fn all(&self) -> Vec<usize> {
         (0..HOSTS).collect()
     }

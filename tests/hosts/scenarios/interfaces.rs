@@ -1,4 +1,4 @@
-//! Interfaces that go down and up again.
+//! Interfaces, and the switch, that go down and up again.
 
 use std::time::Instant;
 
@@ -54,6 +54,32 @@ pub fn interfaces(name: &str, family: Family) {
         "down for {time_down:.1?}: failed at all others after {:.1} intervals, {errors:?} errors of sending; all alive and equal \
          {together:.2?} after it was up ({:.1} intervals)",
         network.intervals(noticed),
+        network.intervals(together)
+    ));
+    assert!(network.intervals(together) < BACK_WITHIN, "{together:?}");
+    assert_eq!(network.failures_since(up), [], "nobody fails for having been away");
+}
+
+/// The switch is down until everyone has found everyone else to have failed. Nobody is left to tell anybody anything; still all come back.
+pub fn switch(name: &str) {
+    let mut network = Network::new(name, Family::V4);
+    network.start_all();
+    let all = network.all();
+    network.agree(&all, LONG);
+
+    network.set_switch("down");
+    for index in 0..HOSTS {
+        let everyone_else: Vec<String> =
+            (0..HOSTS).filter(|other| *other != index).map(|other| network.peer(other)).collect();
+        network.list(&[index], "failed", &everyone_else);
+        network.hosts[index].set("name", "renamed meanwhile");
+        network.hosts[index].delete("long");
+    }
+    network.set_switch("up");
+    let up = Instant::now();
+    let together = network.agree(&all, LONG);
+    network.say(&format!(
+        "everyone had failed for everyone; all alive and equal {together:.2?} after the switch was up ({:.1} intervals)",
         network.intervals(together)
     ));
     assert!(network.intervals(together) < BACK_WITHIN, "{together:?}");

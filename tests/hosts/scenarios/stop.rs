@@ -1,4 +1,4 @@
-//! A node's process is stopped for 20 s.
+//! Processes are stopped for 20 s.
 
 use std::time::{Duration, Instant};
 
@@ -12,21 +12,30 @@ const STOP: Duration = Duration::from_secs(20);
 /// Longer than any verdict takes.
 const AFTERMATH: Duration = Duration::from_secs(5);
 
-/// The others see it fail and come back, and it convicts none of them when it goes on.
-pub fn stop(name: &str) {
+/// One process: the others see it fail and come back, and it convicts none of them when it goes on.
+pub fn stop_one(name: &str) {
+    stop(name, &[5]);
+}
+
+/// Half of all, the seed among them: nor do these convict each other.
+pub fn stop_half(name: &str) {
+    stop(name, &[0, 2, 4, 6, 8, 10]);
+}
+
+fn stop(name: &str, stopped: &[usize]) {
     let mut network = Network::new(name, Family::V4);
     network.start_all();
     let all = network.all();
     network.agree(&all, LONG);
-
     last(Instant::now(), WARM_UP);
 
-    let stopped = 5;
-    let others: Vec<usize> = all.iter().copied().filter(|index| *index != stopped).collect();
-    let peer = network.peer(stopped);
+    let others: Vec<usize> = all.iter().copied().filter(|index| !stopped.contains(index)).collect();
+    let peers: Vec<String> = stopped.iter().map(|index| network.peer(*index)).collect();
     let start = Instant::now();
-    network.hosts[stopped].signal("STOP");
-    let noticed = network.list(&others, "failed", &[peer]);
+    for index in stopped {
+        network.hosts[*index].signal("STOP");
+    }
+    let noticed = network.list(&others, "failed", &peers);
     for index in &others {
         network.hosts[*index].set("name", "renamed meanwhile");
         network.hosts[*index].delete("long");
@@ -35,13 +44,18 @@ pub fn stop(name: &str) {
     last(start, STOP);
 
     let went_on = Instant::now();
-    network.hosts[stopped].signal("CONT");
+    for index in stopped {
+        network.hosts[*index].signal("CONT");
+    }
     let together = network.agree(&all, LONG);
     last(went_on, AFTERMATH);
-    assert!(network.hosts[stopped].figures().pauses > 0, "it did not notice that it had been stopped");
+    for index in stopped {
+        assert!(network.hosts[*index].figures().pauses > 0, "{index} did not notice that it had been stopped");
+    }
     assert_eq!(network.failures_since(went_on), []);
     network.say(&format!(
-        "failed at all others after {:.1} intervals; alive again and all maps equal {together:.2?} after it went on ({:.1} intervals); convicted nobody",
+        "failed at all others after {:.1} intervals; alive again and all maps equal {together:.2?} after going on ({:.1} intervals); \
+         convicted nobody",
         network.intervals(noticed),
         network.intervals(together)
     ));
