@@ -17,6 +17,8 @@ const PAUSE: Duration = Duration::from_millis(5);
 const SUBSCRIPTIONS: usize = 16;
 /// Keys of one kind that a node overwrites for ever.
 const GAUGES: u64 = 10;
+/// One node in so many has a large value, most of the time: always about as much in all.
+const LARGE_EVERY: usize = 5;
 /// Keys of a node that were set and are yet to be deleted.
 const ITEMS: usize = 4;
 
@@ -44,7 +46,7 @@ impl Load {
             let place = dice.usize(..cluster.places.len());
             // While the node is away the place is empty.
             if let Some(run) = &*cluster.places[place].lock() {
-                if let Err(error) = self.act(&run.node, &mut dice, &mut subscriptions, &mut items[place]) {
+                if let Err(error) = self.act(place, &run.node, &mut dice, &mut subscriptions, &mut items[place]) {
                     eprintln!("{:?} refuses: {error}", run.node);
                 }
             }
@@ -60,6 +62,7 @@ impl Load {
 
     fn act(
         &self,
+        place: usize,
         node: &Gossiper,
         dice: &mut Rng,
         subscriptions: &mut VecDeque<Subscription>,
@@ -86,15 +89,14 @@ impl Load {
                     items.pop_front();
                 }
             }
-            84..86 => {
-                let large = vec![dice.u8(..); dice.usize(5_000..30_000)];
-                node.set(&format!("large/{}", dice.u64(..2)), &large)?;
+            84..89 if place.is_multiple_of(LARGE_EVERY) => {
+                node.set("large", &vec![dice.u8(..); dice.usize(5_000..30_000)])?;
                 one_more(&self.large);
             }
-            86..90 => {
-                let deleted = node.delete(&format!("large/{}", dice.u64(..2)))?;
-                self.deletes.fetch_add(u64::from(deleted), Ordering::Relaxed);
+            89..90 if place.is_multiple_of(LARGE_EVERY) => {
+                self.deletes.fetch_add(u64::from(node.delete("large")?), Ordering::Relaxed);
             }
+            84..90 => {}
             _ => self.subscribe(node, dice, subscriptions),
         }
         Ok(())
