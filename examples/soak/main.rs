@@ -1,9 +1,11 @@
-//! A cluster in one process that is kept busy for as long as asked: nodes write, overwrite, delete and let keys expire, some of the values
-//! large; subscriptions come and go, some of them never read; nodes leave, crash, and come back under the same or another address.
+//! A cluster in one process that is kept busy for as long as asked: nodes write, overwrite, delete and let keys expire,
+//! some of the values large; subscriptions come and go, some of them never read; nodes leave, crash, and come back
+//! under the same or another address.
 //!
-//! Every few seconds writes and restarts halt until every node holds exactly the same maps; then memory, threads and descriptors are read.
-//! In the end the last quarter of the readings is compared with the second one, for the first warms up: the exit status is 0 only if
-//! memory, threads and descriptors are flat and no halt went by without agreement.
+//! Every few seconds writes and restarts halt until every node holds exactly the same maps; then memory, threads and
+//! descriptors are read. In the end the last quarter of the readings is compared with the second one, for the first
+//! warms up: the exit status is 0 only if memory, threads and descriptors are flat and no halt went by without
+//! agreement.
 //!
 //! ```sh
 //! cargo run --release --example soak
@@ -108,7 +110,8 @@ fn read_until(
         let usage = Usage::read(agreement.map_bytes)?;
         drop((no_restarts, no_writes));
         println!(
-            "{:>6.0} s  heap {} and maps {}  rss {}  threads {}  descriptors {}  keys {}  equal after {} ms  writes {}  restarts {}  false alarms {}",
+            "{:>6.0} s  heap {} and maps {}  rss {}  threads {}  descriptors {}  keys {}  \
+             equal after {} ms  writes {}  restarts {}  false alarms {}",
             start.elapsed().as_secs_f64(),
             megabytes(usage.heap),
             megabytes(usage.maps),

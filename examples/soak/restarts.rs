@@ -124,7 +124,8 @@ impl fmt::Display for Restarts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} nodes left and {} crashed; {} of them came back under another address; {} failures told, {} of them false alarms",
+            "{} nodes left and {} crashed; {} of them came back under another address; \
+             {} failures told, {} of them false alarms",
             told(&self.left),
             told(&self.crashed),
             told(&self.moved),

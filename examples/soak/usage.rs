@@ -9,7 +9,8 @@ use crate::ALLOCATOR;
 pub struct Usage {
     /// The bytes of keys and values in all maps of all nodes, as they happen to be filled.
     pub maps: u64,
-    /// Bytes beside these that were allocated and not yet freed: what the library holds, whatever the allocator makes of it.
+    /// Bytes beside these that were allocated and not yet freed: what the library holds, whatever the allocator makes
+    /// of it.
     pub heap: u64,
     /// The resident set in bytes: what the allocator and the system make of it.
     pub resident: u64,

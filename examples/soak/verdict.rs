@@ -6,8 +6,8 @@ use crate::usage::{Usage, megabytes};
 
 /// What the heap beside the maps may grow by, as a fraction: subscribers that do not read hold other values each time.
 const HEAP_TOLERANCE: f64 = 0.05;
-/// The resident set may grow by more, for it tells of the allocator too: under 150 threads glibc's grew by 12 % while the heap did by −0.2 %, and
-/// with jemalloc in its place by 4 %.
+/// The resident set may grow by more, for it tells of the allocator too: under 150 threads glibc's grew by 12 % while
+/// the heap did by −0.2 %, and with jemalloc in its place by 4 %.
 const RESIDENT_TOLERANCE: f64 = 0.20;
 /// Fewer readings than this make no quarters.
 const LEAST_READINGS: usize = 4;
@@ -76,7 +76,8 @@ impl std::fmt::Display for Quarter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "heap {} beside {} of maps, resident set {} in the mean; {} threads and {} descriptors, equal after {} ms at most",
+            "heap {} beside {} of maps, resident set {} in the mean; {} threads and {} descriptors, \
+             equal after {} ms at most",
             megabytes(self.heap as u64),
             megabytes(self.maps as u64),
             megabytes(self.resident as u64),

@@ -12,8 +12,9 @@ use crate::process::{Process, Seen};
 
 /// Every node's port: the addresses are its host's own, so nobody else has it.
 pub const PORT: u16 = 9_000;
-/// The one table of rules of a host.
+/// A host's table of rules, and that of a host behind a router.
 const TABLE: &str = "faults";
+const TRANSLATION: &str = "translation";
 
 /// Addresses: IPv4 or IPv6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,15 +54,14 @@ impl Host {
     }
 
     pub fn add_address(&self, address: IpAddr) {
-        // Without looking for duplicates first, which takes a second with IPv6.
-        let length = if address.is_ipv4() { "24" } else { "64 nodad" };
-        let (address, length) = (address.to_string(), length.split_whitespace().collect::<Vec<_>>());
-        let rest = length[1..].join(" ");
-        ip(&format!("-n {} addr add {address}/{} dev eth0 {rest}", self.namespace, length[0])).unwrap();
+        // IPv6 looks for duplicates otherwise, which takes a second.
+        let options = if address.is_ipv4() { "" } else { "nodad" };
+        let length = prefix_length(address);
+        ip(&format!("-n {} addr add {address}/{length} dev eth0 {options}", self.namespace)).unwrap();
     }
 
     pub fn remove_address(&self, address: IpAddr) {
-        let length = if address.is_ipv4() { 24 } else { 64 };
+        let length = prefix_length(address);
         ip(&format!("-n {} addr del {address}/{length} dev eth0", self.namespace)).unwrap();
     }
 
@@ -118,8 +118,8 @@ impl Host {
         self.events.lock().clone()
     }
 
-    /// Puts these rules, each with the counters `caught` and `passed` at hand, in place of those before. They are about what comes in over
-    /// the wire for the node, and what goes out from it.
+    /// Puts these rules, each with the counters `caught` and `passed` at hand, in place of those before. They are about
+    /// what comes in over the wire for the node, and what goes out from it.
     pub fn set_rules(&self, incoming: &[String], outgoing: &[String]) {
         self.remove_rules();
         let (incoming, outgoing) = (incoming.join("\n"), outgoing.join("\n"));
@@ -147,8 +147,8 @@ impl Host {
         nft(&self.namespace, &script).unwrap();
     }
 
-    /// Has everything that the node sends come from another port, as a router that translates addresses does. What is sent to that
-    /// port in answer is handed to the node.
+    /// Has everything that the node sends come from another port, as a router that translates addresses does. What is
+    /// sent to that port in answer is handed to the node.
     pub fn translate(&self, port: u16) {
         let script = format!(
             "table ip translation {{
@@ -159,6 +159,11 @@ impl Host {
             }}"
         );
         nft(&self.namespace, &script).unwrap();
+    }
+
+    /// To how many peers what the node sends was translated.
+    pub fn translated(&self) -> u64 {
+        commands::packets(&self.namespace, TRANSLATION, "translated").unwrap()
     }
 
     pub fn remove_rules(&self) {
@@ -194,4 +199,8 @@ pub fn from(addresses: &[IpAddr]) -> String {
     let family = if addresses[0].is_ipv4() { "ip" } else { "ip6" };
     let list: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
     format!("{family} saddr {{ {} }}", list.join(", "))
+}
+
+fn prefix_length(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 24 } else { 64 }
 }

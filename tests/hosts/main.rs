@@ -1,13 +1,13 @@
-//! Real processes on hosts of their own: each node runs in a network namespace with addresses of its own, all of them joined by a bridge in one
-//! more namespace, and nft rules bring the faults.
+//! Real processes on hosts of their own: each node runs in a network namespace with addresses of its own, all of them
+//! joined by a bridge in one more namespace, and nft rules bring the faults.
 //!
 //! It needs root on Linux, `ip` and `nft` (Debian: iproute2, nftables), and minutes:
 //! ```sh
 //! cargo test --release --test hosts -- --ignored            # all scenarios
 //! cargo test --release --test hosts -- --ignored partition  # those whose name has this in it
 //! ```
-//! Where something is missing it says so and succeeds; with `--must-run` it fails then. Everything that was made is removed in the end, whatever
-//! happens, and what a killed run left behind by the next one.
+//! Where something is missing it says so and succeeds; with `--must-run` it fails then. Everything that was made is
+//! removed in the end, whatever happens, and what a killed run left behind by the next one.
 
 mod commands;
 mod host;
@@ -26,8 +26,9 @@ use parking_lot::Mutex;
 
 use scenarios::{SCENARIOS, Scenario};
 
-/// Scenarios that run at once. The table of neighbours' addresses is the kernel's, not the namespace's, with room for 1,024 of each
-/// family, and each network takes 132: with eight of one family hosts could not find each other for seconds.
+/// Scenarios that run at once. The table of neighbours' addresses is the kernel's, not the namespace's, with room for
+/// 1,024 of each family, and each network takes 132: with eight of one family hosts could not find each other for
+/// seconds.
 const AT_A_TIME: usize = 4;
 
 fn main() -> ExitCode {

@@ -100,8 +100,8 @@ impl Network {
         indices.iter().map(|index| self.hosts[*index].ip).collect()
     }
 
-    /// Waits until each of these nodes lists the others of them as alive, and nobody else, and holds exactly their maps: what they were
-    /// told to hold, under the owner's version. Returns how long it took.
+    /// Waits until each of these nodes lists the others of them as alive, and nobody else, and holds exactly their
+    /// maps: what they were told to hold, under the owner's version. Returns how long it took.
     pub fn agree(&mut self, members: &[usize], patience: Duration) -> Duration {
         let what = format!("{members:?} agree");
         self.until(&what, patience, |network| network.compare(members))

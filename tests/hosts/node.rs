@@ -1,4 +1,5 @@
-//! What runs on a host: a node that does what it is told on its standard input and tells on its standard output what happens.
+//! What runs on a host: a node that does what it is told on its standard input and tells on its standard output what
+//! happens.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -35,7 +36,8 @@ pub enum Order {
     Dump,
     /// Its [`Figures`].
     Figures,
-    /// Leaves, and starts again in the same process and on the same socket address, with its keys and another advertised address.
+    /// Leaves, and starts again in the same process and on the same socket address, with its keys and another
+    /// advertised address.
     Advertise(SocketAddr),
 }
 

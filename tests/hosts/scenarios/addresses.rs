@@ -42,8 +42,8 @@ fn moved_and_restarted(network: &mut Network, index: usize) {
     let forgotten = network.know_nothing_of(&all, &old);
     stays_forgotten(network, &old);
     network.say(&format!(
-        "moved and restarted: alive with its keys under the new address after {moved:.2?}; the old one was forgotten {forgotten:.1?} after it failed \
-         and stayed so (grace period {:?})",
+        "moved and restarted: alive with its keys under the new address after {moved:.2?}; the old one was forgotten \
+         {forgotten:.1?} after it failed and stayed so (grace period {:?})",
         network.setup.grace
     ));
 }
@@ -56,16 +56,16 @@ fn advertises_the_new_address(network: &mut Network, index: usize) {
     let heard = network.hosts[index].advertise(addr);
     let all = network.all();
     let others: Vec<usize> = all.iter().copied().filter(|other| *other != index).collect();
-    network.list(&others, if heard { "left" } else { "failed" }, std::slice::from_ref(&old));
-    let moved = network.agree(&all, LONG);
     assert!(heard, "nobody confirmed that {old} left");
+    network.list(&others, "left", std::slice::from_ref(&old));
+    let moved = network.agree(&all, LONG);
     network.know_nothing_of(&all, &old);
     stays_forgotten(network, &old);
     network.say(&format!("advertises the new address: the old one left, all agree {moved:.2?} later"));
 }
 
-/// Nobody told the program. What it sends still arrives, and so do answers to it; only what others begin is lost. That is enough: it stays
-/// alive, and all maps go on to spread.
+/// Nobody told the program. What it sends still arrives, and so do answers to it; only what others begin is lost. That
+/// is enough: it stays alive, and all maps go on to spread.
 fn advertises_the_old_address(network: &mut Network, index: usize) {
     let old = network.hosts[index].ip;
     change_address(&mut network.hosts[index], 106);
@@ -92,13 +92,14 @@ fn advertises_the_old_address(network: &mut Network, index: usize) {
     );
     assert_eq!(network.failures_since(start), []);
     network.say(&format!(
-        "advertises an address that is no more: {sent} datagrams sent there, none arrived, {by_other_ways} came in answer; \
-         alive all the time, writes equal after {agreed:.2?}"
+        "advertises an address that is no more: {sent} datagrams sent there, none arrived, {by_other_ways} came in \
+         answer; alive all the time, writes equal after {agreed:.2?}"
     ));
     network.hosts[index].add_address(old);
 }
 
-/// The socket has an address that its host has not any more: nothing can be sent. When the address is back, so is the node.
+/// The socket has an address that its host has not any more: nothing can be sent. When the address is back, so is the
+/// node.
 fn bound_to_the_old_address(network: &mut Network, index: usize) {
     let old = network.hosts[index].ip;
     change_address(&mut network.hosts[index], 107);
@@ -113,12 +114,13 @@ fn bound_to_the_old_address(network: &mut Network, index: usize) {
     network.hosts[index].add_address(old);
     let back = network.agree(&all, LONG);
     network.say(&format!(
-        "bound to an address that was taken away: failed to the others, {errors} errors of sending; back {back:.2?} after the address"
+        "bound to an address that was taken away: failed to the others, {errors} errors of sending; back {back:.2?} \
+         after the address"
     ));
 }
 
-/// A host gets another address, its node is not told, and another host with a node gets the old one. One of the two nodes learns that somebody
-/// else uses its address; when the first one is told its new address at last, all is well.
+/// A host gets another address, its node is not told, and another host with a node gets the old one. One of the two
+/// nodes learns that somebody else uses its address; when the first one is told its new address at last, all is well.
 pub fn taken_over(name: &str) {
     let mut network = Network::new(name, Family::V4);
     network.start_all();
@@ -144,12 +146,13 @@ pub fn taken_over(name: &str) {
     // If it was the first one's goodbye that the others believe, the second one overrules it when a minute has passed.
     let agreed = network.agree(&all, LONG * 2);
     network.say(&format!(
-        "an address taken over: the conflict is told after {told:.2?}; all agree {agreed:.2?} after the first node was moved"
+        "an address taken over: the conflict is told after {told:.2?}; all agree {agreed:.2?} after the first node \
+         was moved"
     ));
 }
 
-/// Behind routers that translate ports: what comes from there has another port than the node advertises, which is open too, as usual with
-/// containers.
+/// Behind routers that translate ports: what comes from there has another port than the node advertises, which is open
+/// too, as usual with containers.
 pub fn translated(name: &str) {
     let mut network = Network::new(name, Family::V4);
     let hidden = [0, 3, 4, 8];
@@ -167,8 +170,13 @@ pub fn translated(name: &str) {
     let agreed = network.agree(&all, LONG);
     last(start, Duration::from_secs(5));
     assert_eq!(network.failures_since(start), []);
+    for index in hidden {
+        let peers = network.hosts[index].translated();
+        assert!(peers > 3, "only to {peers} peers was what {index} sent translated");
+    }
     network.say(&format!(
-        "{} nodes whose datagrams come from other ports than they advertise: all agree after {joined:.2?}, after {} KB more after {agreed:.2?}",
+        "{} nodes whose datagrams come from other ports than they advertise: all agree after {joined:.2?}, on {} KB more \
+         after {agreed:.2?}",
         hidden.len(),
         30 * HOSTS
     ));

@@ -40,7 +40,8 @@ pub fn one_way_cut(name: &str) {
     assert!(lost > 0 && heard > 0, "{lost} were lost one way and {heard} came the other");
     assert_eq!(network.failures_since(start), []);
     network.say(&format!(
-        "{lost} datagrams lost one way, {heard} came the other; {rounds} times 4 writes, equal after {slowest:.2?} at most ({:.1} intervals); nobody convicted",
+        "{lost} datagrams lost one way, {heard} came the other; {rounds} times 4 writes, equal after \
+         {slowest:.2?} at most ({:.1} intervals); nobody convicted",
         network.intervals(slowest)
     ));
 }
@@ -68,8 +69,8 @@ pub fn partition(name: &str) {
     heal(&network);
     let together = network.agree(&all, LONG);
     network.say(&format!(
-        "all of the other half failed after {:.1} intervals at most; {caught} datagrams lost; all alive and equal {together:.2?} \
-         after the heal ({:.1} intervals)",
+        "all of the other half failed after {:.1} intervals at most; {caught} datagrams lost; all alive and equal \
+         {together:.2?} after the heal ({:.1} intervals)",
         network.intervals(noticed),
         network.intervals(together)
     ));

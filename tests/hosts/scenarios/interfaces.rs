@@ -51,8 +51,8 @@ pub fn interfaces(name: &str, family: Family) {
     let together = network.agree(&all, LONG);
     let errors: Vec<u64> = CUT_OFF.iter().map(|index| network.hosts[*index].figures().send_errors).collect();
     network.say(&format!(
-        "down for {time_down:.1?}: failed at all others after {:.1} intervals, {errors:?} errors of sending; all alive and equal \
-         {together:.2?} after it was up ({:.1} intervals)",
+        "down for {time_down:.1?}: failed at all others after {:.1} intervals, {errors:?} errors of sending; \
+         all alive and equal {together:.2?} after it was up ({:.1} intervals)",
         network.intervals(noticed),
         network.intervals(together)
     ));
@@ -60,7 +60,8 @@ pub fn interfaces(name: &str, family: Family) {
     assert_eq!(network.failures_since(up), [], "nobody fails for having been away");
 }
 
-/// The switch is down until everyone has found everyone else to have failed. Nobody is left to tell anybody anything; still all come back.
+/// The switch is down until everyone has found everyone else to have failed. Nobody is left to tell anybody anything;
+/// still all come back.
 pub fn switch(name: &str) {
     let mut network = Network::new(name, Family::V4);
     network.start_all();

@@ -12,8 +12,9 @@ const WRITING: Duration = Duration::from_secs(20);
 /// Then heartbeats come with the rounds alone.
 const QUIET: Duration = Duration::from_secs(30);
 
-/// Every host loses 30 % of what comes in, so that as much is lost each way between any two. The nodes have a pause of 1, as is advised for
-/// networks that lose 10 % and more; even so a live peer may be listed as failed now and then, but not for long.
+/// Every host loses 30 % of what comes in, so that as much is lost each way between any two. The nodes have a pause of
+/// 1, as is advised for networks that lose 10 % and more; even so a live peer may be listed as failed now and then, but
+/// not for long.
 pub fn loss(name: &str) {
     let mut network = Network::new(name, Family::V4);
     network.setup.pause = 1.0;
@@ -52,8 +53,8 @@ pub fn loss(name: &str) {
         count => format!("{count} false alarms, over after {longest:.2?} at most,"),
     };
     network.say(&format!(
-        "{:.1} % of {} datagrams lost; joined in {joined:.2?}; {rounds} times {} writes, equal everywhere after {slowest:.2?} at most \
-         ({:.1} intervals); {alarms} among {} pairs in {:.0?}",
+        "{:.1} % of {} datagrams lost; joined in {joined:.2?}; {rounds} times {} writes, equal everywhere after \
+         {slowest:.2?} at most ({:.1} intervals); {alarms} among {} pairs in {:.0?}",
         share * 100.0,
         caught + passed,
         HOSTS * 3,

@@ -1,5 +1,5 @@
-//! The scenarios, each on a network of its own. They sleep for what they are about, such as a partition of 60 s; everything else they
-//! wait for.
+//! The scenarios, each on a network of its own. They sleep for what they are about, such as a partition of 60 s;
+//! everything else they wait for.
 
 mod addresses;
 mod cuts;

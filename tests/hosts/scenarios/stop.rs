@@ -54,8 +54,8 @@ fn stop(name: &str, stopped: &[usize]) {
     }
     assert_eq!(network.failures_since(went_on), []);
     network.say(&format!(
-        "failed at all others after {:.1} intervals; alive again and all maps equal {together:.2?} after going on ({:.1} intervals); \
-         convicted nobody",
+        "failed at all others after {:.1} intervals; alive again and all maps equal {together:.2?} \
+         after going on ({:.1} intervals); convicted nobody",
         network.intervals(noticed),
         network.intervals(together)
     ));

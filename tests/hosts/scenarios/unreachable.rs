@@ -1,4 +1,5 @@
-//! Datagrams that draw errors: to ports where nobody listens, to hosts that reject them, and through a firewall at home.
+//! Datagrams that draw errors: to ports where nobody listens, to hosts that reject them, and through a firewall at
+//! home.
 
 use std::time::{Duration, Instant};
 
@@ -11,8 +12,8 @@ const STORM: Duration = Duration::from_secs(20);
 const REJECTED_PERCENT: u64 = 20;
 const KILLED: std::ops::Range<usize> = 8..HOSTS;
 
-/// Four processes are killed without a word, so that their hosts answer with errors; the others' hosts reject a part of everything. Gossip
-/// among the living goes on and nobody's receiver ends.
+/// Four processes are killed without a word, so that their hosts answer with errors; the others' hosts reject a part of
+/// everything. Gossip among the living goes on and nobody's receiver ends.
 pub fn unreachable(name: &str, family: Family) {
     let mut network = Network::new(name, family);
     network.setup.pause = 1.0;
@@ -64,8 +65,9 @@ pub fn unreachable(name: &str, family: Family) {
     }
     assert!(rejected > 0 && at_closed_ports > 0 && errors > rejected / 2, "{rejected} {at_closed_ports} {errors}");
     network.say(&format!(
-        "{rejected} datagrams rejected and {at_closed_ports} sent to closed ports, {errors} errors came back by ICMP; {send_errors} errors \
-         of sending and {receive_errors} of receiving counted; {rounds} times {} writes, equal after {slowest:.2?} at most",
+        "{rejected} datagrams rejected and {at_closed_ports} sent to closed ports, {errors} errors came back by ICMP; \
+         {send_errors} errors of sending and {receive_errors} of receiving counted; \
+         {rounds} times {} writes, equal after {slowest:.2?} at most",
         living.len()
     ));
 
