@@ -151,10 +151,11 @@ impl Host {
     /// sent to that port in answer is handed to the node.
     pub fn translate(&self, port: u16) {
         let script = format!(
-            "table ip translation {{
+            "table inet {TRANSLATION} {{
+                counter translated {{ }}
                 chain leaving {{
                     type nat hook postrouting priority 100;
-                    oifname eth0 udp sport {PORT} counter masquerade to :{port}
+                    oifname eth0 udp sport {PORT} counter name translated masquerade to :{port}
                 }}
             }}"
         );

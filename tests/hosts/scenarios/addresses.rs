@@ -170,13 +170,12 @@ pub fn translated(name: &str) {
     let agreed = network.agree(&all, LONG);
     last(start, Duration::from_secs(5));
     assert_eq!(network.failures_since(start), []);
-    for index in hidden {
-        let peers = network.hosts[index].translated();
-        assert!(peers > 3, "only to {peers} peers was what {index} sent translated");
-    }
+    // Where the other one began, a router translates nothing: those flows go to and from the open port.
+    let translated: Vec<u64> = hidden.iter().map(|index| network.hosts[*index].translated()).collect();
+    assert!(translated.iter().all(|peers| *peers > 0), "translated to {translated:?} peers");
     network.say(&format!(
-        "{} nodes whose datagrams come from other ports than they advertise: all agree after {joined:.2?}, on {} KB more \
-         after {agreed:.2?}",
+        "{} nodes whose datagrams come from other ports than they advertise, to {translated:?} peers: all agree after \
+         {joined:.2?}, on {} KB more after {agreed:.2?}",
         hidden.len(),
         30 * HOSTS
     ));
