@@ -1,5 +1,6 @@
 //! Nodes that leave or crash, and come back under the same address or another one.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -107,15 +108,21 @@ impl Restarts {
         let mut failures = Vec::new();
         for place in &cluster.places {
             if let Some(run) = &*place.lock() {
-                failures.extend(std::iter::from_fn(|| run.failures.try_recv()));
+                failures.extend(std::iter::from_fn(|| run.failures.try_recv()).map(|event| (run.node.peer(), event)));
             }
         }
-        for event in failures {
+        let (mut observers, mut peers) = (BTreeSet::new(), BTreeSet::new());
+        for (observer, event) in failures {
             let Event::PeerFailed { peer, generation, .. } = event else { continue };
             self.failures.fetch_add(1, Ordering::Relaxed);
             if cluster.runs(peer, generation) {
                 self.false_alarms.fetch_add(1, Ordering::Relaxed);
+                observers.insert(observer);
+                peers.insert(peer);
             }
+        }
+        if !peers.is_empty() {
+            println!("         false alarms: {} nodes about {}", observers.len(), peers.len());
         }
     }
 }
