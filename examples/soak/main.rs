@@ -111,7 +111,7 @@ fn read_until(
         drop((no_restarts, no_writes));
         println!(
             "{:>6.0} s  heap {} and maps {}  rss {}  threads {}  descriptors {}  keys {}  \
-             equal after {} ms  writes {}  restarts {}  false alarms {}",
+             equal after {} ms  writes {}  restarts {}  false alarms {}  woken late by {} ms at most",
             start.elapsed().as_secs_f64(),
             megabytes(usage.heap),
             megabytes(usage.maps),
@@ -123,6 +123,7 @@ fn read_until(
             load.writes(),
             restarts.count(),
             restarts.false_alarms(),
+            restarts.late_ms(),
         );
         readings.push(Reading { usage, agreed_after: agreement.lasting });
     }

@@ -28,6 +28,7 @@ pub struct Restarts {
     moved: AtomicU64,
     failures: AtomicU64,
     false_alarms: AtomicU64,
+    late_ms: AtomicU64,
     trouble: Mutex<Option<String>>,
 }
 
@@ -65,6 +66,12 @@ impl Restarts {
         told(&self.false_alarms)
     }
 
+    /// By how many milliseconds a thread woke up late at most, since the last time that this was asked: how busy the
+    /// machine is.
+    pub fn late_ms(&self) -> u64 {
+        self.late_ms.swap(0, Ordering::Relaxed)
+    }
+
     fn restart(&self, cluster: &Cluster, place: usize, dice: &mut Rng) -> Result<(), Error> {
         self.look_at_failures(cluster);
         let Some(run) = cluster.places[place].lock().take() else { return Ok(()) };
@@ -85,7 +92,10 @@ impl Restarts {
         let back = Instant::now() + AWAY;
         while Instant::now() < back {
             self.look_at_failures(cluster);
+            let before = Instant::now();
             thread::sleep(LOOK);
+            let late = before.elapsed().saturating_sub(LOOK).as_millis();
+            self.late_ms.fetch_max(u64::try_from(late).unwrap_or(u64::MAX), Ordering::Relaxed);
         }
         let moves = place >= SEEDS && dice.bool();
         self.moved.fetch_add(u64::from(moves), Ordering::Relaxed);
