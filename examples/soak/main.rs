@@ -89,7 +89,7 @@ fn soak(options: &Options) -> Result<(), String> {
     })?;
     println!("\n{load}\n{restarts}");
     cluster.print_counters();
-    verdict::judge(&readings)
+    verdict::judge(&readings, options.time)
 }
 
 /// Halts and reads until `end`. A disagreement ends it.

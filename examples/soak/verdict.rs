@@ -9,6 +9,8 @@ const HEAP_TOLERANCE: f64 = 0.05;
 /// The resident set may grow by more, for it tells of the allocator too: under 150 threads glibc's grew by 12 % while
 /// the heap did by −0.2 %, and with jemalloc in its place by 4 %.
 const RESIDENT_TOLERANCE: f64 = 0.20;
+/// Shorter runs say nothing of memory: detectors' windows, tables and the allocator's caches fill for minutes.
+const LEAST_TIME: Duration = Duration::from_secs(600);
 /// Fewer readings than this make no quarters.
 const LEAST_READINGS: usize = 4;
 
@@ -22,7 +24,7 @@ pub struct Reading {
 ///
 /// # Errors
 /// What has grown.
-pub fn judge(readings: &[Reading]) -> Result<(), String> {
+pub fn judge(readings: &[Reading], time: Duration) -> Result<(), String> {
     let quarter = readings.len() / 4;
     if readings.len() < LEAST_READINGS {
         return Err(format!("{} readings are too few for a verdict; take more minutes", readings.len()));
@@ -38,8 +40,12 @@ pub fn judge(readings: &[Reading]) -> Result<(), String> {
             grown.push(format!("{what} grew by {:.1} %, more than {:.0} %", growth * 100.0, tolerance * 100.0));
         }
     };
-    compare("heap", second.heap, last.heap, HEAP_TOLERANCE);
-    compare("resident set", second.resident, last.resident, RESIDENT_TOLERANCE);
+    if time >= LEAST_TIME {
+        compare("heap", second.heap, last.heap, HEAP_TOLERANCE);
+        compare("resident set", second.resident, last.resident, RESIDENT_TOLERANCE);
+    } else {
+        println!("no verdict on memory: that takes {} minutes", LEAST_TIME.as_secs() / 60);
+    }
     compare("threads", second.threads as f64, last.threads as f64, 0.0);
     compare("descriptors", second.descriptors as f64, last.descriptors as f64, 0.0);
     if grown.is_empty() { Ok(()) } else { Err(grown.join("; ")) }
