@@ -76,9 +76,6 @@ impl Sim {
         host.crash();
         self.happened.crashes += 1;
         self.trace.deed(self.now, peer, "crash");
-        if let Some(witness) = &mut self.witness {
-            witness.ended(peer);
-        }
         self.schedule(peer);
     }
 

@@ -119,10 +119,14 @@ const HOPS: u32 = 8;
 /// What the witness knows.
 pub(super) struct Witness {
     history: History,
+    watches: BTreeMap<Peer, Watch>,
     observers: BTreeMap<Peer, Observer>,
     /// Somebody lies within the cluster: what is held of others need not be theirs.
     among_liars: bool,
     flights: Flights,
+    /// Every view so far, to be spoilt and looked at again.
+    #[cfg(test)]
+    views: Vec<View>,
 }
 
 /// How far off the end of a life may be.
@@ -133,12 +137,18 @@ struct Flights {
     drift: f64,
 }
 
+/// Which parts of what a process holds have changed since the last look.
+#[derive(Default)]
+struct Watch {
+    run: u64,
+    steps: u64,
+    fingerprints: BTreeMap<Peer, Fingerprint>,
+}
+
 /// What one process was seen to hold.
 #[derive(Default)]
 struct Observer {
     run: u64,
-    steps: u64,
-    fingerprints: BTreeMap<Peer, Fingerprint>,
     maps: MapLog,
     members: MemberLog,
 }
@@ -147,9 +157,12 @@ impl Witness {
     pub(super) fn new() -> Witness {
         Witness {
             history: History::default(),
+            watches: BTreeMap::new(),
             observers: BTreeMap::new(),
             among_liars: false,
             flights: Flights::default(),
+            #[cfg(test)]
+            views: Vec::new(),
         }
     }
 
@@ -180,11 +193,6 @@ impl Witness {
         self.flights.longest = Duration::ZERO;
     }
 
-    /// The process at an address has died.
-    pub(super) fn ended(&mut self, peer: Peer) {
-        self.observers.remove(&peer);
-    }
-
     /// By how much two nodes may disagree on when a life ends of which so much is left.
     pub(super) fn tolerance(&self, left: Duration) -> Duration {
         self.flights.tolerance(left).max(self.history.tolerance_before_calm)
@@ -193,18 +201,20 @@ impl Witness {
     /// Checks what a node has become.
     pub(super) fn look(&mut self, glance: &Glance<'_>) -> Result<(), Violation> {
         let view = self.view(glance);
+        #[cfg(test)]
+        self.views.push(view.clone());
         self.check(&view)
     }
 
     /// Takes down what a node holds, as far as it may have changed.
     fn view(&mut self, glance: &Glance<'_>) -> View {
-        let observer = self.observers.entry(glance.at).or_default();
-        if observer.run != glance.run {
-            *observer = Observer { run: glance.run, ..Observer::default() };
+        let watch = self.watches.entry(glance.at).or_default();
+        if watch.run != glance.run {
+            *watch = Watch { run: glance.run, ..Watch::default() };
         }
-        observer.steps += 1;
-        let all = observer.steps % FULL_LOOK_EVERY == 1;
-        View::of(glance, all, &mut observer.fingerprints)
+        watch.steps += 1;
+        let all = watch.steps % FULL_LOOK_EVERY == 1;
+        View::of(glance, all, &mut watch.fingerprints)
     }
 
     fn check(&mut self, view: &View) -> Result<(), Violation> {
@@ -215,6 +225,9 @@ impl Witness {
     fn check_rules(&mut self, view: &View) -> Result<(), Broken> {
         self.history.observe(view)?;
         let observer = self.observers.entry(view.at).or_default();
+        if observer.run != view.run {
+            *observer = Observer { run: view.run, ..Observer::default() };
+        }
         limits::check(view)?;
         observer.members.check(view, &self.history, self.among_liars)?;
         observer.maps.check(view, &self.history, &self.flights, self.among_liars)

@@ -31,6 +31,7 @@ pub(in crate::sim) struct Glance<'a> {
 pub(super) struct View {
     pub(super) at: Peer,
     pub(super) now: Instant,
+    pub(super) run: u64,
     /// The time on the node's own clock.
     pub(super) local: Instant,
     pub(super) cause: Cause,
@@ -111,6 +112,7 @@ impl View {
         View {
             at: glance.at,
             now: glance.now,
+            run: glance.run,
             local: glance.clock.at(glance.now),
             cause: glance.cause,
             me: ring.me(),
