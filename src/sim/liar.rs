@@ -171,10 +171,10 @@ impl Liar {
         match self.dice.u8(0..6) {
             0 => about.mark = Mark::Left,
             1 => about.mark = Mark::Forgotten,
-            2 => about.heartbeat += self.dice.u64(1..1_000),
-            3 => about.progress.max += self.dice.u64(1..50),
-            4 => about.progress.floor = about.progress.max + self.dice.u64(0..50),
-            _ => about.progress.generation += self.dice.u64(1..100_000),
+            2 => about.heartbeat = about.heartbeat.wrapping_add(self.dice.u64(1..1_000)),
+            3 => about.progress.max = about.progress.max.wrapping_add(self.dice.u64(1..50)),
+            4 => about.progress.floor = about.progress.max.wrapping_add(self.dice.u64(0..50)),
+            _ => about.progress.generation = about.progress.generation.wrapping_add(self.dice.u64(1..100_000)),
         }
         about
     }
@@ -192,7 +192,8 @@ impl Liar {
     fn forge(&mut self, to: SocketAddr, about: Row, want_id: u32, outbox: &mut Outbox) {
         let Progress { generation, max, floor } = about.progress;
         let from = if self.dice.bool() { max.saturating_sub(1) } else { 0 };
-        let version = if self.dice.bool() { max.max(from + 1) } else { from + 1 };
+        let next = from.saturating_add(1);
+        let version = if self.dice.bool() { max.max(next) } else { next };
         let value = Value::from_bytes([0xa4, b'l', b'i', b'e', b's']);
         let content = if self.dice.u8(0..4) > 0 { Content::Value(value) } else { Content::Deleted };
         let key = Key::from(self.dice.choice(["a", "b", "c", "forged"]).unwrap_or("a"));

@@ -201,7 +201,6 @@ impl<'a> Run<'a> {
         self.settled = self.sim.settle(within)?;
         // Agreement lasts, with everyone writing on.
         self.until(self.sim.now() - self.start + CALM)?;
-        let within = self.torture.config.interval * 30;
         self.sim.settle(within)?;
         self.subscribers_were_told()
     }
