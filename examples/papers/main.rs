@@ -1,39 +1,92 @@
+//! The figures of the two papers that this library follows, reproduced on its own reconciliation, flow control and detector.
+//!
+//! Each figure stands beside the paper's and that of an independent simulation of the same set-up, and a `CHECK` line says whether
+//! it is where it should be; the exit status is 1 if one is not. Plots go to `target/papers`. What the figures are is
+//! told in `docs/PAPERS.md`.
+//!
+//! ```sh
+//! cargo run --release --features sim --example papers              # all of it: some minutes
+//! cargo run --release --features sim --example papers -- 3 spread  # a part
+//! cargo run --release --features sim --example papers -- 1 --participants 32 --entries 20 --orders depth
+//! ```
+
 mod gossip;
-mod staleness;
+mod jobs;
+mod options;
+mod plot;
 mod rates;
+mod report;
+mod single;
+mod spread;
+mod staleness;
 mod trace;
 mod wan;
-use grapevine::detector::*;
-fn main() {
-    let _ = staleness::run;
-    for n in [128, 64] {
-        for seed in 0..2 {
-            let t = std::time::Instant::now();
-            let run = rates::run(&rates::Setup::default(), n, seed).unwrap();
-            let mean = |a: f64, b: f64| { let v: Vec<f64> = run.iter().filter(|s| s.0 >= a && s.0 < b).map(|s| s.1).collect(); v.iter().sum::<f64>() / v.len() as f64 };
-            let min = run.iter().filter(|s| s.0 >= 90.0).map(|s| s.1).fold(9.0, f64::min);
-            println!("{n} {seed} eq {:.3} after {:.3} min {min:.3} {:?}", mean(60.0, 90.0), mean(140.0, 180.0), t.elapsed());
+
+use std::process::ExitCode;
+use std::time::Instant;
+use std::{env, fs};
+
+use options::{Experiment, Options};
+use report::Report;
+
+/// What came of something, or why not.
+type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+
+/// What an experiment found.
+struct Findings {
+    report: Report,
+    /// Names of files, without ending, and the plots in them.
+    plots: Vec<(&'static str, String)>,
+}
+
+fn main() -> ExitCode {
+    let words = env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
+    let options = match Options::parse(words) {
+        Ok(Some(options)) => options,
+        Ok(None) => {
+            print!("{}", options::USAGE);
+            return ExitCode::SUCCESS;
+        }
+        Err(problem) => {
+            eprintln!("error: {problem}\n\n{}", options::USAGE);
+            return ExitCode::from(2);
+        }
+    };
+    match run_all(&options) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(problem) => {
+            eprintln!("error: {problem}");
+            ExitCode::FAILURE
         }
     }
-    for seed in 0..2 {
-        let t = std::time::Instant::now();
-        let a = trace::arrivals(trace::BEATS, seed);
-        let n = a.len();
-        let mean = (a[n-1]-a[0]) as f64 / (n-1) as f64;
-        let sd = (a.windows(2).map(|p| ((p[1]-p[0]) as f64 - mean).powi(2)).sum::<f64>() / n as f64).sqrt();
-        let gaps = a.windows(2).filter(|p| p[1]-p[0] > 300_000).count();
-        let gaps2 = a.windows(2).filter(|p| p[1]-p[0] > 1_900_000).count();
-        println!("trace {seed}: {n} mean {mean} sd {sd} gaps {gaps} {gaps2} {:?}", t.elapsed());
-        let t = std::time::Instant::now();
-        let plain = DetectorConfig { window: 1000, ..DetectorConfig::plain_normal() };
-        let ths = [1.0,2.0,3.0,5.0,7.0,8.0,10.,12.,16.];
-        for (th, o) in ths.iter().zip(wan::run(&plain, &ths, &a)) { println!("{th} {o:.5?}"); }
-        println!("{:?}", t.elapsed());
-        let h = DetectorConfig { min_std_dev_ratio: 0.05, pause: 1.0, ..plain.clone() };
-        println!("hard {:.5?}", wan::run(&h, &[8.0], &a));
-        println!("hard+clamp {:.5?}", wan::run(&DetectorConfig{max_std_dev: 3.0, ..h.clone()}, &[8.0], &a));
-        println!("exp {:.5?}", wan::run(&DetectorConfig{window: 1000, max_sample: f64::INFINITY, ..DetectorConfig::exponential()}, &[8.0], &a));
-        println!("exp max10 {:.5?}", wan::run(&DetectorConfig{window: 1000, ..DetectorConfig::exponential()}, &[8.0], &a));
-        println!("fixed {:.5?}", wan::fixed(std::time::Duration::from_millis(250), &a));
+}
+
+/// Returns whether every figure is where it should be.
+fn run_all(options: &Options) -> Outcome<bool> {
+    let start = Instant::now();
+    let (mut checks, mut failed) = (0, 0);
+    for experiment in &options.experiments {
+        let Findings { report, plots } = match experiment {
+            Experiment::Staleness => staleness::report(options),
+            Experiment::Rates => rates::report(options),
+            Experiment::Wan => wan::report(options),
+            Experiment::Spread => spread::report(options),
+            Experiment::Detect => spread::report(options),
+        }?;
+        println!("{report}");
+        checks += report.checks().len();
+        failed += report.checks().iter().filter(|check| !check.ok).count();
+        for (name, plot) in plots {
+            let path = options.plots.join(format!("{name}.svg"));
+            let written = fs::create_dir_all(&options.plots).and_then(|()| fs::write(&path, plot));
+            written.map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
+        }
     }
+    println!(
+        "{checks} figures checked, {failed} of them not where they should be; plots in {}; {:.0} s.",
+        options.plots.display(),
+        start.elapsed().as_secs_f64()
+    );
+    Ok(failed == 0)
 }

@@ -8,6 +8,11 @@ use grapevine::Error;
 use grapevine::flow::{Flow, FlowConfig};
 
 use crate::gossip::{Order, Participants};
+use crate::jobs::parallel;
+use crate::options::Options;
+use crate::plot::{Axis, COLOURS, Corner, Look, Panel, Series, svg};
+use crate::report::{Figure, Report};
+use crate::{Findings, Outcome};
 
 /// Seconds between two looks at the permitted rates.
 const SAMPLE: f64 = 0.5;
@@ -105,4 +110,100 @@ fn adapt(flows: &mut [Flow], one: usize, partner: usize, overflowed: (bool, bool
 
 fn micros(seconds: f64) -> u64 {
     (seconds * 1e6).round() as u64
+}
+
+/// The paper's two sizes side by side, and the plot.
+///
+/// # Errors
+/// Those of [`run`].
+pub fn report(options: &Options) -> Outcome<Findings> {
+    let setup = &options.rates;
+    let jobs: Vec<(usize, u64)> =
+        options.participants.iter().flat_map(|one| options.seeds().map(|seed| (*one, seed))).collect();
+    let mut runs = parallel(&jobs, |(participants, seed)| run(setup, *participants, *seed)).into_iter();
+    let mut report = Report::new(format!(
+        "Experiment 2: the rate that flow control permits each participant, in updates a second\n\
+         (messages of {} entries, of {} from {} s on; {} runs)",
+        setup.entries,
+        setup.entries / 2,
+        setup.halved,
+        options.runs
+    ));
+    let mut plotted = Vec::new();
+    for participants in &options.participants {
+        let runs: Vec<Rates> = runs.by_ref().take(options.runs).collect::<Result<_, _>>()?;
+        for figure in figures(setup, *participants, &runs) {
+            report.add(figure);
+        }
+        plotted.push((*participants, mean_over(&runs)));
+    }
+    Ok(Findings { report, plots: vec![("flow-control", plot(setup, &plotted))] })
+}
+
+/// Times and rates.
+type Rates = Vec<(f64, f64)>;
+
+/// Of each size: the paper's and the reference simulation's rate at equilibrium, after the halving, and at its lowest.
+const REFERENCES: [(usize, [(f64, f64); 3]); 2] =
+    [(128, [(1.0, 1.02), (0.5, 0.53), (0.35, 0.34)]), (64, [(1.95, 1.84), (1.0, 0.99), (0.68, 0.76)])];
+/// The rate, times participants, for each entry that a message holds and each round a second.
+const CAPACITY: f64 = 1.28;
+
+fn figures(setup: &Setup, participants: usize, runs: &[Rates]) -> Vec<Figure> {
+    let each = |figure: &dyn Fn(&Rates) -> f64| runs.iter().map(figure).collect::<Vec<f64>>();
+    let name = |what: &str| format!("N={participants}: {what}");
+    let before = (setup.halved - 30.0, setup.halved);
+    let after = (setup.end - 40.0, setup.end);
+    let half = (setup.entries / 2) as f64 / setup.interval;
+    let capacity = |rates: &Rates| participants as f64 * mean(rates, after) / half;
+    let lowest = |rates: &Rates| within(rates, (setup.halved, setup.end)).fold(f64::INFINITY, f64::min);
+    let figures = [
+        Figure::new(name(&format!("rate at {} to {} s", before.0, before.1)), each(&|rates| mean(rates, before))),
+        Figure::new(name(&format!("rate at {} to {} s", after.0, after.1)), each(&|rates| mean(rates, after))),
+        Figure::new(name("undershoot"), each(&lowest)),
+    ];
+    let comparable = *setup == Setup::default();
+    let known = REFERENCES.iter().find(|(size, _)| *size == participants && comparable);
+    let compare = |(number, figure): (usize, Figure)| match known {
+        Some((_, references)) => figure.paper(references[number].0).reference(references[number].1, 0.1),
+        None => figure,
+    };
+    let mut figures: Vec<Figure> = figures.into_iter().enumerate().map(compare).collect();
+    let law = Figure::new(name("N × rate ÷ entries ÷ rounds a second"), each(&capacity));
+    figures.push(law.reference(CAPACITY, 0.1).compare_if(comparable));
+    figures
+}
+
+fn within(rates: &Rates, (from, to): (f64, f64)) -> impl Iterator<Item = f64> {
+    rates.iter().filter(move |(time, _)| (from..to).contains(time)).map(|(_, rate)| *rate)
+}
+
+fn mean(rates: &Rates, times: (f64, f64)) -> f64 {
+    within(rates, times).sum::<f64>() / within(rates, times).count() as f64
+}
+
+fn mean_over(runs: &[Rates]) -> Rates {
+    let Some(first) = runs.first() else { return Vec::new() };
+    let mean = |number: usize| runs.iter().map(|rates| rates[number].1).sum::<f64>() / runs.len() as f64;
+    first.iter().enumerate().map(|(number, (time, _))| (*time, mean(number))).collect()
+}
+
+fn plot(setup: &Setup, sizes: &[(usize, Rates)]) -> String {
+    let mut series = Vec::new();
+    for ((participants, rates), colour) in sizes.iter().zip(COLOURS.into_iter().cycle()) {
+        let name = format!("{participants} participants");
+        series.push(Series { name, colour, points: rates.clone(), look: Look::Line });
+        if let Some((_, [before, after, lowest])) =
+            REFERENCES.iter().find(|(size, _)| size == participants && *setup == Setup::default())
+        {
+            let points =
+                vec![(setup.halved - 15.0, before.0), (setup.halved + 5.0, lowest.0), (setup.end - 20.0, after.0)];
+            series.push(Series { name: format!("{participants}, the paper's"), colour, points, look: Look::Circles });
+        }
+    }
+    let most = series.iter().flat_map(|series| &series.points).map(|(_, y)| *y).fold(0.1, f64::max);
+    let title = format!("The permitted rate: {} entries a message, half from {} s on", setup.entries, setup.halved);
+    let x = Axis::linear("seconds", 0.0, setup.end);
+    let y = Axis::linear("updates a second, each", 0.0, most * 1.08);
+    svg(&[Panel { title, x, y, series, legend: Corner::TopRight }])
 }

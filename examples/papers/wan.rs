@@ -5,7 +5,12 @@ use std::time::Duration;
 use grapevine::detector::{Detector, DetectorConfig, Judge};
 use grapevine::instant::Instant;
 
-use crate::trace::{BASE_DELAY_MS, PERIOD_MS};
+use crate::Findings;
+use crate::jobs::parallel;
+use crate::options::Options;
+use crate::plot::{Axis, COLOURS, Corner, Look, Panel, Series, svg};
+use crate::report::{Figure, Report};
+use crate::trace::{self, BASE_DELAY_MS, BEATS, PERIOD_MS};
 
 /// What a detector made of a trace.
 #[derive(Clone, Copy, Debug)]
@@ -94,4 +99,194 @@ impl Tally {
             detection_time_p99: delay + p99.unwrap_or_default() as f64 / 1e3,
         }
     }
+}
+
+/// What is varied.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Setup {
+    pub beats: usize,
+    pub window: usize,
+    pub thresholds: Vec<f64>,
+}
+
+impl Default for Setup {
+    fn default() -> Setup {
+        let thresholds = vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0, 16.0];
+        Setup { beats: BEATS, window: 1_000, thresholds }
+    }
+}
+
+/// Of the plain normal form, by threshold: mistakes a second, and seconds to detect; the paper's and the reference simulation's.
+const REFERENCES: [(f64, (f64, f64), (f64, f64)); 6] = [
+    (1.0, (0.0869, 0.0585), (0.258, 0.266)),
+    (2.0, (0.0500, 0.0409), (0.269, 0.282)),
+    (3.0, (0.0388, 0.0333), (0.277, 0.294)),
+    (5.0, (0.0290, 0.0257), (0.289, 0.312)),
+    (7.0, (0.0243, 0.0223), (0.298, 0.327)),
+    (8.0, (0.0220, 0.0213), (0.304, 0.333)),
+];
+
+/// One trace, and what the detectors made of it.
+struct Run {
+    arrivals: usize,
+    /// Of the intervals, in milliseconds.
+    mean: f64,
+    deviation: f64,
+    /// The plain normal form, by threshold.
+    plain: Vec<(f64, Outcome)>,
+    /// At threshold 8.
+    others: Vec<Outcome>,
+}
+
+/// The plain normal form at every threshold, other forms at 8, and the plot.
+///
+/// # Errors
+/// If a setting is out of the detector's range.
+pub fn report(options: &Options) -> crate::Outcome<Findings> {
+    let setup = &options.wan;
+    let comparable = Setup { thresholds: Setup::default().thresholds, ..setup.clone() } == Setup::default();
+    let forms = forms(setup.window);
+    for form in &forms {
+        form.config.iter().try_for_each(DetectorConfig::validate)?;
+    }
+    let seeds: Vec<u64> = options.seeds().collect();
+    let runs = parallel(&seeds, |seed| trace_and_judge(setup, &forms, *seed));
+    let mut report = Report::new(format!(
+        "Experiment 3: mistakes and detection time on the week's trace\n({} heartbeats, window {}; {} traces)",
+        setup.beats, setup.window, options.runs
+    ));
+    let each = |figure: &dyn Fn(&Run) -> f64| runs.iter().map(figure).collect::<Vec<f64>>();
+    let mut add = |figure: Figure| report.add(figure.compare_if(comparable));
+    add(Figure::new("arrivals", each(&|run| run.arrivals as f64)).paper(5_822_521.0).reference(5_820_000.0, 0.01));
+    add(Figure::new("mean interval, ms", each(&|run| run.mean)).paper(103.9).reference(103.95, 0.01));
+    add(Figure::new("deviation, ms", each(&|run| run.deviation)).paper(104.1).reference(104.5, 0.1));
+    for (number, threshold) in setup.thresholds.iter().enumerate() {
+        let known = REFERENCES.iter().find(|(known, ..)| known == threshold);
+        let rate =
+            Figure::new(format!("phi {threshold}: mistakes a second"), each(&|run| run.plain[number].1.mistake_rate));
+        let time =
+            Figure::new(format!("phi {threshold}: detection, s"), each(&|run| run.plain[number].1.detection_time));
+        add(known
+            .map(|(_, rates, _)| *rates)
+            .into_iter()
+            .fold(rate, |rate, (paper, reference)| rate.paper(paper).reference(reference, MISTAKES)));
+        add(known
+            .map(|(.., times)| *times)
+            .into_iter()
+            .fold(time, |time, (paper, reference)| time.paper(paper).reference(reference, DETECTION)));
+    }
+    for (number, form) in forms.iter().enumerate() {
+        let name = form.name;
+        for (what, reference, tolerance, values) in [
+            ("mistakes a second", form.mistake_rate, MISTAKES, each(&|run| run.others[number].mistake_rate)),
+            ("detection, s", form.detection_time, DETECTION, each(&|run| run.others[number].detection_time)),
+            ("99 % of them, s", form.detection_time_p99, TAIL, each(&|run| run.others[number].detection_time_p99)),
+        ] {
+            let figure = Figure::new(format!("{name}: {what}"), values);
+            add(reference.into_iter().fold(figure, |figure, reference: f64| figure.reference(reference, tolerance)));
+        }
+    }
+    Ok(Findings { report, plots: vec![("detection", plot(setup, &runs, &forms, comparable))] })
+}
+
+/// Tolerances, as parts of the reference simulation's figures.
+const MISTAKES: f64 = 0.15;
+const DETECTION: f64 = 0.05;
+const TAIL: f64 = 0.1;
+
+/// A detector other than the plain normal one.
+struct Form {
+    name: &'static str,
+    /// `None` for the fixed time-out.
+    config: Option<DetectorConfig>,
+    mistake_rate: Option<f64>,
+    detection_time: Option<f64>,
+    detection_time_p99: Option<f64>,
+}
+
+const FIXED: Duration = Duration::from_millis(250);
+
+fn plain(window: usize) -> DetectorConfig {
+    DetectorConfig { window, ..DetectorConfig::plain_normal() }
+}
+
+fn forms(window: usize) -> [Form; 6] {
+    let floor_and_pause = DetectorConfig { min_std_dev_ratio: 0.05, pause: 1.0, ..plain(window) };
+    let clamped = DetectorConfig { max_std_dev: 3.0, ..floor_and_pause.clone() };
+    let direct = DetectorConfig { min_std_dev_ratio: 0.05, pause: 1.0, ..DetectorConfig::hardened() };
+    let exponential = DetectorConfig { window, ..DetectorConfig::exponential() };
+    let form = |name, config, rate: f64, time: f64, p99: Option<f64>| Form {
+        name,
+        config,
+        mistake_rate: Some(rate),
+        detection_time: Some(time),
+        detection_time_p99: p99,
+    };
+    [
+        form("plain normal", Some(plain(window)), 0.0213, 0.333, Some(2.87)),
+        form("floor 5 %, pause 1", Some(floor_and_pause), 0.00115, 0.448, Some(2.99)),
+        form("the same, clamp 3", Some(clamped), 0.00129, 0.415, Some(1.98)),
+        Form {
+            name: "the library's, floor 5 %, pause 1",
+            config: Some(direct),
+            mistake_rate: None,
+            detection_time: None,
+            detection_time_p99: None,
+        },
+        form("exponential", Some(exponential), 0.00116, 2.04, None),
+        form("fixed, 0.25 s", None, 0.0033, 0.392, None),
+    ]
+}
+
+fn trace_and_judge(setup: &Setup, forms: &[Form], seed: u64) -> Run {
+    let arrivals = trace::arrivals(setup.beats, seed);
+    let plain = run(&plain(setup.window), &setup.thresholds, &arrivals);
+    let judge = |form: &Form| match &form.config {
+        Some(config) => run(config, &[8.0], &arrivals)[0],
+        None => fixed(FIXED, &arrivals),
+    };
+    let count = arrivals.len().saturating_sub(1) as f64;
+    let mean = span(&arrivals) * 1e3 / count;
+    let square = |pair: &[u64]| ((pair[1] - pair[0]) as f64 / 1e3 - mean).powi(2);
+    Run {
+        arrivals: arrivals.len(),
+        mean,
+        deviation: (arrivals.windows(2).map(square).sum::<f64>() / count).sqrt(),
+        plain: setup.thresholds.iter().copied().zip(plain).collect(),
+        others: forms.iter().map(judge).collect(),
+    }
+}
+
+fn plot(setup: &Setup, runs: &[Run], forms: &[Form], comparable: bool) -> String {
+    let over_runs = |figure: &dyn Fn(&Run) -> f64| runs.iter().map(figure).sum::<f64>() / runs.len() as f64;
+    let panel = |title: &str, y: Axis, what: fn(&Outcome) -> f64, papers: fn(&(f64, (f64, f64), (f64, f64))) -> f64| {
+        let points = setup.thresholds.iter().enumerate();
+        let points = points.map(|(number, phi)| (*phi, over_runs(&|run| what(&run.plain[number].1)))).collect();
+        let mut series =
+            vec![Series { name: "plain normal form".to_owned(), colour: COLOURS[0], points, look: Look::Line }];
+        if comparable {
+            let points = REFERENCES.iter().map(|known| (known.0, papers(known))).collect();
+            let name = "the paper's".to_owned();
+            series.push(Series { name, colour: COLOURS[0], points, look: Look::Circles });
+        }
+        for ((number, form), colour) in forms.iter().enumerate().skip(1).take(1).zip(&COLOURS[1..]) {
+            let points = vec![(8.0, over_runs(&|run| what(&run.others[number])))];
+            let name = format!("normal, {}", form.name);
+            series.push(Series { name, colour, points, look: Look::Crosses });
+        }
+        let most = setup.thresholds.iter().copied().fold(1.0, f64::max);
+        let x = Axis::linear("threshold Φ", 0.0, most);
+        Panel { title: title.to_owned(), x, y, series, legend: Corner::TopRight }
+    };
+    let rates = Axis::logarithmic("mistakes a second", 0.0005, 0.2);
+    let times = Axis::linear("seconds", 0.2, 0.6);
+    svg(&[
+        panel(
+            "Mistakes, λ, on the week's trace of heartbeats every 103.5 ms",
+            rates,
+            |o| o.mistake_rate,
+            |known| known.1.0,
+        ),
+        panel("Time from a crash until it is suspected, mean", times, |o| o.detection_time, |known| known.2.0),
+    ])
 }
