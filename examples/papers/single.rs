@@ -13,12 +13,21 @@ struct Holders {
     limits: Limits,
 }
 
+/// How the partners of a round are drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Draw {
+    /// Each by itself, so that one may come twice: the reference simulation's.
+    Independent,
+    /// All different: the library's.
+    Different,
+}
+
 /// The rounds until all of `nodes` hold an update, when each exchanges once a round with so many others, at a time of its own in
 /// the round.
 ///
 /// # Errors
 /// If the update cannot be written.
-pub fn rounds(nodes: usize, partners: usize, dice: &mut Rng) -> Result<f64, Error> {
+pub fn rounds(nodes: usize, partners: usize, draw: Draw, dice: &mut Rng) -> Result<f64, Error> {
     let mut holders = Holders::new(nodes);
     holders.own.set(&Key::from("k"), Value::encode(&1)?, None);
     let mut timers: Vec<(f64, usize)> = (0..nodes).map(|node| (dice.f64(), node)).collect();
@@ -26,7 +35,7 @@ pub fn rounds(nodes: usize, partners: usize, dice: &mut Rng) -> Result<f64, Erro
     let mut missing = nodes - 1;
     for round in 0.. {
         for (phase, node) in &timers {
-            for partner in choose(nodes, *node, partners, dice) {
+            for partner in choose(nodes, *node, partners, draw, dice) {
                 missing -= usize::from(holders.exchange(*node, partner));
             }
             if missing == 0 {
@@ -37,12 +46,19 @@ pub fn rounds(nodes: usize, partners: usize, dice: &mut Rng) -> Result<f64, Erro
     Ok(f64::INFINITY)
 }
 
-/// So many different ones, none of them `node`: Floyd's sampling, as in the library.
-fn choose(nodes: usize, node: usize, partners: usize, dice: &mut Rng) -> Vec<usize> {
+/// So many partners of `node`.
+fn choose(nodes: usize, node: usize, partners: usize, draw: Draw, dice: &mut Rng) -> Vec<usize> {
+    let others = nodes - 1;
     let mut chosen = Vec::with_capacity(partners);
-    for last in nodes - 1 - partners.min(nodes - 1)..nodes - 1 {
-        let drawn = dice.usize(..=last);
-        chosen.push(if chosen.contains(&drawn) { last } else { drawn });
+    match draw {
+        Draw::Independent => chosen.extend((0..partners).map(|_| dice.usize(..others))),
+        // Floyd's sampling, as in the library.
+        Draw::Different => {
+            for last in others - partners.min(others)..others {
+                let drawn = dice.usize(..=last);
+                chosen.push(if chosen.contains(&drawn) { last } else { drawn });
+            }
+        }
     }
     chosen.iter_mut().filter(|other| **other >= node).for_each(|other| *other += 1);
     chosen
