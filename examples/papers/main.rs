@@ -11,6 +11,7 @@
 //! ```
 
 mod gossip;
+mod heartbeats;
 mod jobs;
 mod options;
 mod plot;
@@ -72,7 +73,7 @@ fn run_all(options: &Options) -> Outcome<bool> {
             Experiment::Rates => rates::report(options),
             Experiment::Wan => wan::report(options),
             Experiment::Spread => spread::report(options),
-            Experiment::Detect => spread::report(options),
+            Experiment::Detect => heartbeats::report(options),
         }?;
         println!("{report}");
         checks += report.checks().len();

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::gossip::Order;
-use crate::{rates, spread, staleness, wan};
+use crate::{heartbeats, rates, spread, staleness, wan};
 
 pub const USAGE: &str = "\
 usage: papers [1] [2] [3] [spread] [detect] [options]
@@ -56,6 +56,8 @@ for 3:
 for spread and detect:
   --nodes LIST         how many; of detect the first [10,100,1000,10000; 50]
   --partners LIST      in a round, 1 to 16 [1,3]
+for detect:
+  --loss P             of datagrams, from 0 to 0.9 [0, and 0.1 with one partner]
 ";
 
 /// What can be asked for.
@@ -82,7 +84,7 @@ pub struct Options {
     pub rates: rates::Setup,
     pub wan: wan::Setup,
     pub spread: spread::Setup,
-    pub detect_nodes: usize,
+    pub detect: heartbeats::Setup,
 }
 
 impl Default for Options {
@@ -98,7 +100,7 @@ impl Default for Options {
             rates: rates::Setup::default(),
             wan: wan::Setup::default(),
             spread: spread::Setup::default(),
-            detect_nodes: 50,
+            detect: heartbeats::Setup::default(),
         }
     }
 }
@@ -221,12 +223,19 @@ impl Options {
             }
             "--nodes" => {
                 self.spread.nodes = value.list(2..=1_000_000)?;
-                self.detect_nodes = self.spread.nodes[0].min(spread::MOST_REAL_NODES);
+                self.detect.nodes = self.spread.nodes[0].min(spread::MOST_REAL_NODES);
                 &[Spread, Detect]
             }
             "--partners" => {
                 self.spread.partners = value.list(1..=16)?;
+                self.detect.cases =
+                    self.spread.partners.iter().map(|partners| (*partners, self.detect.cases[0].1)).collect();
                 &[Spread, Detect]
+            }
+            "--loss" => {
+                let loss = value.number(0.0..=0.9)?;
+                self.detect.cases.iter_mut().for_each(|case| case.1 = loss);
+                &[Detect]
             }
             _ => return self.set_rates(value),
         };

@@ -5,7 +5,7 @@ use std::fmt::Write;
 const WIDTH: f64 = 720.0;
 /// Of one panel; they stand above each other.
 const HEIGHT: f64 = 270.0;
-const LEFT: f64 = 64.0;
+const LEFT: f64 = 74.0;
 const RIGHT: f64 = 24.0;
 const TOP: f64 = 40.0;
 const BOTTOM: f64 = 48.0;

@@ -129,6 +129,7 @@ pub fn report(options: &Options) -> Outcome<Findings> {
         setup.halved,
         options.runs
     ));
+    report.note("Capacity: rate × participants ÷ (entries that a message holds × rounds a second), after the halving.");
     let mut plotted = Vec::new();
     for participants in &options.participants {
         let runs: Vec<Rates> = runs.by_ref().take(options.runs).collect::<Result<_, _>>()?;
@@ -169,7 +170,7 @@ fn figures(setup: &Setup, participants: usize, runs: &[Rates]) -> Vec<Figure> {
         None => figure,
     };
     let mut figures: Vec<Figure> = figures.into_iter().enumerate().map(compare).collect();
-    let law = Figure::new(name("N × rate ÷ entries ÷ rounds a second"), each(&capacity));
+    let law = Figure::new(name("capacity"), each(&capacity));
     figures.push(law.reference(CAPACITY, 0.1).compare_if(comparable));
     figures
 }
@@ -197,7 +198,7 @@ fn plot(setup: &Setup, sizes: &[(usize, Rates)]) -> String {
             REFERENCES.iter().find(|(size, _)| size == participants && *setup == Setup::default())
         {
             let points =
-                vec![(setup.halved - 15.0, before.0), (setup.halved + 5.0, lowest.0), (setup.end - 20.0, after.0)];
+                vec![(setup.halved - 15.0, before.0), (setup.halved + 15.0, lowest.0), (setup.end - 20.0, after.0)];
             series.push(Series { name: format!("{participants}, the paper's"), colour, points, look: Look::Circles });
         }
     }

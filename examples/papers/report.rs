@@ -46,10 +46,16 @@ impl Figure {
         self.ours.iter().sum::<f64>() / self.ours.len() as f64
     }
 
+    /// Its name as one word: small letters and digits, joined by hyphens.
+    fn slug(&self) -> String {
+        let words = self.name.split(|c: char| !c.is_ascii_alphanumeric() && c != '.');
+        words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join("-").to_lowercase()
+    }
+
     fn check(&self) -> Option<Check> {
         let (low, high) = self.band?;
         let value = self.mean();
-        Some(Check { name: self.name.replace([' ', ','], "_"), value, low, high, ok: (low..=high).contains(&value) })
+        Some(Check { name: self.slug(), value, low, high, ok: (low..=high).contains(&value) })
     }
 }
 

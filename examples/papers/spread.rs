@@ -17,10 +17,12 @@ use crate::{Findings, Outcome};
 
 /// The largest cluster of whole nodes: 1 GB.
 pub const MOST_REAL_NODES: usize = 1_000;
-/// Rounds until everyone is known to everyone and the roster is settled.
-const WARM_UP: u32 = 25;
+/// Rounds until everyone is known to everyone and the roster is settled: 12 in a cluster of 1,000.
+const WARM_UP: u32 = 14;
 /// Rounds in which the last update has reached everyone.
-const COOL_DOWN: u32 = 30;
+const COOL_DOWN: u32 = 14;
+/// As a part of the reference simulation's figures.
+const TOLERANCE: f64 = 0.05;
 
 /// What is varied.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,9 +67,12 @@ impl Rounds {
     }
 }
 
+/// By what an update is spread.
 #[derive(Clone, Copy, PartialEq)]
 enum Way {
+    /// The shipped reconciliation of a single owner's map.
     Single(Draw),
+    /// Whole nodes.
     Nodes,
 }
 
@@ -78,45 +83,110 @@ enum Way {
 pub fn report(options: &Options) -> Outcome<Findings> {
     let Setup { nodes, partners } = &options.spread;
     let mut jobs = Vec::new();
-    for nodes in nodes {
-        for partners in partners {
-            for way in [Way::Nodes, Way::Single(Draw::Independent), Way::Single(Draw::Different)] {
-                jobs.push((*nodes, *partners, way));
-            }
-        }
+    for (nodes, partners) in nodes.iter().flat_map(|nodes| partners.iter().map(move |partners| (*nodes, *partners))) {
+        jobs.extend(WAYS.map(|way| (nodes, partners, way)));
     }
     jobs.retain(|(nodes, _, way)| *way != Way::Nodes || *nodes <= MOST_REAL_NODES);
     // The long ones first, so that no processor is left with one at the end.
     jobs.sort_by_key(|(nodes, partners, way)| (*way != Way::Nodes, std::cmp::Reverse((*nodes, *partners))));
     let seed = options.seeds().next().unwrap_or(0);
     let results = parallel(&jobs, |(nodes, partners, way)| {
-        let t = std::time::Instant::now();
         let rounds = match way {
             Way::Single(draw) => single_owner(*nodes, *partners, *draw, seed),
             Way::Nodes => whole_nodes(*nodes, *partners, seed),
         };
-        eprintln!("{nodes} {partners} {:?}", t.elapsed());
+        // An error of any kind, to be handed over between threads.
         rounds.map_err(|problem| problem.to_string())
     });
-    let mut found = Vec::new();
-    for (job, rounds) in jobs.iter().zip(results) {
-        let rounds = rounds?;
-        println!(
-            "{} {} {} {:.3} {:.2} {}",
-            job.0,
-            job.1,
-            match job.2 {
-                Way::Nodes => "nodes",
-                Way::Single(Draw::Independent) => "indep",
-                _ => "diff",
-            },
-            rounds.mean(),
-            rounds.p95(),
-            rounds.0.len()
-        );
-        found.push((*job, rounds));
+    let results: Result<Vec<Rounds>, String> = results.into_iter().collect();
+    let found: Vec<(Job, Rounds)> = jobs.into_iter().zip(results?).collect();
+    let mut report = Report::new("Spread: rounds until everyone knows of an update, timers not in step".to_owned());
+    for nodes in nodes {
+        for partners in partners {
+            for figure in figures(*nodes, *partners, &found) {
+                report.add(figure);
+            }
+        }
     }
-    Err("later".into())
+    report.note(
+        "One owner: the shipped reconciliation of a single owner's map, partners drawn independently as in the reference\n\
+         simulation, so that one may come twice in a round. The library's are all different, which matters among few.",
+    );
+    Ok(Findings { report, plots: vec![("spreading", plot(partners, &found))] })
+}
+
+type Job = (usize, usize, Way);
+
+const WAYS: [Way; 3] = [Way::Nodes, Way::Single(Draw::Independent), Way::Single(Draw::Different)];
+/// Beyond so many nodes it hardly matters whether partners are drawn twice: with 100 it is half a per cent.
+const FEW_NODES: usize = 50;
+
+fn figures(nodes: usize, partners: usize, found: &[(Job, Rounds)]) -> Vec<Figure> {
+    let rounds = |way: Way| found.iter().find(|(job, _)| *job == (nodes, partners, way)).map(|(_, rounds)| rounds);
+    let plural = if partners == 1 { "" } else { "s" };
+    let name = |what: &str| format!("N={nodes}, {partners} partner{plural}: {what}");
+    let known = REFERENCES.iter().find(|known| (known.0, known.1) == (nodes, partners));
+    let mean_of = known.map(|known| known.2);
+    let p95_of = known.map(|known| known.3);
+    let compare = |figure: Figure, reference: Option<f64>| match reference {
+        Some(reference) => figure.reference(reference, TOLERANCE),
+        None => figure,
+    };
+    let mut figures = Vec::new();
+    if let Some(rounds) = rounds(Way::Single(Draw::Independent)) {
+        figures.push(compare(Figure::new(name("one owner, mean"), vec![rounds.mean()]), mean_of));
+        figures.push(compare(Figure::new(name("one owner, 95 %"), vec![rounds.p95()]), p95_of));
+    }
+    let different = rounds(Way::Single(Draw::Different)).filter(|_| partners > 1);
+    if let Some(rounds) = different {
+        figures.push(Figure::new(name("one owner, all different, mean"), vec![rounds.mean()]));
+    }
+    if let Some(rounds) = rounds(Way::Nodes) {
+        let mean = compare(Figure::new(name("nodes, mean"), vec![rounds.mean()]), mean_of);
+        let p95 = compare(Figure::new(name("nodes, 95 %"), vec![rounds.p95()]), p95_of);
+        match different.filter(|_| nodes < FEW_NODES) {
+            Some(all_different) => {
+                let around = |value: f64| (value * (1.0 - TOLERANCE), value * (1.0 + TOLERANCE));
+                let (mean_band, p95_band) = (around(all_different.mean()), around(all_different.p95()));
+                figures.push(mean.band(mean_band.0, mean_band.1));
+                figures.push(p95.band(p95_band.0, p95_band.1));
+            }
+            None => figures.extend([mean, p95]),
+        }
+    }
+    figures
+}
+
+fn plot(partners: &[usize], found: &[(Job, Rounds)]) -> String {
+    let mut series = Vec::new();
+    for (partners, colour) in partners.iter().zip(COLOURS.into_iter().cycle()) {
+        let plural = if *partners == 1 { "" } else { "s" };
+        let of = |way: Way| {
+            let mine = found.iter().filter(move |((_, of, by), _)| of == partners && *by == way);
+            let mut points: Vec<(f64, f64)> =
+                mine.map(|((nodes, ..), rounds)| (*nodes as f64, rounds.mean())).collect();
+            points.sort_by(|a, b| a.0.total_cmp(&b.0));
+            points
+        };
+        let name = format!("{partners} partner{plural} a round: whole nodes");
+        series.push(Series { name, colour, points: of(Way::Nodes), look: Look::Line });
+        let name = format!("{partners} partner{plural}: one owner alone");
+        series.push(Series { name, colour, points: of(Way::Single(Draw::Different)), look: Look::Dashes });
+        let known = REFERENCES.iter().filter(|known| known.1 == *partners);
+        let points: Vec<(f64, f64)> = known.map(|known| (known.0 as f64, known.2)).collect();
+        if !points.is_empty() {
+            let name = format!("{partners} partner{plural}: reference");
+            series.push(Series { name, colour, points, look: Look::Circles });
+        }
+    }
+    let points = || series.iter().flat_map(|series| &series.points);
+    let most = points().map(|(_, y)| *y).fold(1.0, f64::max);
+    let (fewest, largest) =
+        points().fold((f64::INFINITY, 0.0), |(low, high): (f64, f64), (x, _)| (low.min(*x), high.max(*x)));
+    let x = Axis::logarithmic("nodes", fewest, largest.max(fewest * 10.0));
+    let y = Axis::linear("rounds, mean", 0.0, most * 1.08);
+    let title = "Rounds until everyone knows of an update (no early news)".to_owned();
+    svg(&[Panel { title, x, y, series, legend: Corner::TopLeft }])
 }
 
 fn single_owner(nodes: usize, partners: usize, draw: Draw, seed: u64) -> Outcome<Rounds> {
@@ -133,7 +203,7 @@ fn whole_nodes(nodes: usize, partners: usize, seed: u64) -> Outcome<Rounds> {
     let (updates, spacing) = match nodes {
         ..50 => (4_000, 0.5),
         50..500 => (1_500, 0.2),
-        _ => (400, 0.1),
+        _ => (200, 0.1),
     };
     let config = Config { early_news: false, fanout: partners, ..Config::default() };
     let interval = config.interval;
