@@ -22,7 +22,7 @@ figure is not where it should be, 2 if the command line is not understood.
   detect   intervals between heartbeats as gossip brings them
 
 for all:
-  --runs N             runs of each of 1, 2 and 3, with seeds of their own [5]
+  --runs N             runs of each but spread, with seeds of their own [5]
   --seed N             where they begin [1]
   --plots FOLDER       where plots go [target/papers]
   --help               this text
@@ -156,7 +156,7 @@ impl Options {
         let of: &[Experiment] = match value.option.as_str() {
             "--runs" => {
                 self.runs = value.number(1..=1_000)?;
-                &[Staleness, Rates, Wan]
+                &[Staleness, Rates, Wan, Detect]
             }
             "--seed" => {
                 self.seed = value.number(0..=u64::MAX)?;

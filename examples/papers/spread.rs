@@ -1,7 +1,6 @@
 //! How fast updates spread through whole nodes on virtual time, beside the shipped reconciliation of a single owner.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use fastrand::Rng;
 use grapevine::instant::Instant;
