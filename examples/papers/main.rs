@@ -20,6 +20,8 @@ mod report;
 mod single;
 mod spread;
 mod staleness;
+#[cfg(test)]
+mod tests;
 mod trace;
 mod wan;
 

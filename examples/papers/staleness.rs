@@ -15,6 +15,8 @@ use crate::{Findings, Outcome};
 
 /// Seconds between two looks at what the observers lack.
 const SAMPLE: f64 = 1.0;
+/// Of so many participants what each lacks is looked at; a single one's view depends on its partners.
+const OBSERVERS: usize = 32;
 
 /// What is varied. Times are in seconds from the start.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,7 +52,7 @@ impl Default for Setup {
     }
 }
 
-/// What one observer lacks, in the mean over all of them.
+/// What one observer lacks, in the mean over some of them.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sample {
     pub time: f64,
@@ -123,11 +125,12 @@ pub fn run(setup: &Setup, order: Order, seed: u64) -> Result<Run, Error> {
     Ok(run)
 }
 
-/// The mean over all observers.
+/// The mean over the observers, who are spread evenly over the participants.
 fn look(participants: &Participants, log: &Log, now: f64) -> Sample {
     let everyone = 0..participants.len();
+    let observers = everyone.clone().step_by(participants.len().div_ceil(OBSERVERS));
     let (mut stale, mut staleness) = (0, 0.0);
-    for observer in everyone.clone() {
+    for observer in observers.clone() {
         let mut oldest = now;
         for owner in everyone.clone() {
             participants.each_stale(observer, owner, |key, held| {
@@ -137,7 +140,7 @@ fn look(participants: &Participants, log: &Log, now: f64) -> Sample {
         }
         staleness += now - oldest;
     }
-    let observers = participants.len() as f64;
+    let observers = observers.count() as f64;
     Sample { time: now, stale: f64::from(stale) / observers, staleness: staleness / observers }
 }
 

@@ -141,7 +141,8 @@ fn report(options: &Options, sum: &Sum, elapsed: Duration) -> ExitCode {
             narrow_down(options, *seed);
         }
     }
-    let idle: Vec<&str> = options.kinds.iter().filter(|kind| !struck(**kind, &sum.happened)).map(|kind| kind.as_str()).collect();
+    let idle: Vec<&str> =
+        options.kinds.iter().filter(|kind| !struck(**kind, &sum.happened)).map(|kind| kind.as_str()).collect();
     // A few runs may miss a kind by chance; many do not.
     if !idle.is_empty() && sum.runs >= 16 && options.faults.is_none() {
         println!("\nFAILED: these faults were asked for and never struck: {}", idle.join(", "));
@@ -187,12 +188,16 @@ fn narrow_down(options: &Options, seed: u64) {
         let _ = std::io::stdout().flush();
     });
     let Ok(narrowed) = narrowed else { return };
-    let needed: Vec<usize> =
-        (0..all.len()).filter(|index| narrowed.plan.faults.contains(&all[*index])).collect();
+    let needed: Vec<usize> = (0..all.len()).filter(|index| narrowed.plan.faults.contains(&all[*index])).collect();
     println!("\n  it takes:");
     for index in &needed {
         let planned = &all[*index];
-        println!("  {index:3} {:8.2} to {:8.2} s  {:?}", planned.from.as_secs_f64(), planned.until.as_secs_f64(), planned.fault);
+        println!(
+            "  {index:3} {:8.2} to {:8.2} s  {:?}",
+            planned.from.as_secs_f64(),
+            planned.until.as_secs_f64(),
+            planned.fault
+        );
     }
     let only = Options { faults: Some(needed), ..options.clone() };
     println!("  {}", only.replay(seed));

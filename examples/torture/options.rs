@@ -130,6 +130,7 @@ fn indexes(text: &str) -> Result<Vec<usize>, String> {
     if text == "none" {
         return Ok(Vec::new());
     }
-    let index = |part: &str| part.parse().map_err(|_| format!("`{part}` in --faults is not a number; --list shows them"));
+    let index =
+        |part: &str| part.parse().map_err(|_| format!("`{part}` in --faults is not a number; --list shows them"));
     text.split(',').map(index).collect()
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::instant::Instant;
 use crate::node::Node;
 use crate::peer::{Peer, PeerState};
-use crate::sim::host::Host;
 use crate::sim::Sim;
+use crate::sim::host::Host;
 use crate::sim::witness::{Rule, Violation};
 use crate::state::Entry;
 

@@ -76,7 +76,10 @@ mod tests {
             for local in (0..500).chain([1_000_000, 999_999_999]) {
                 let when = clock.when(at(local));
                 assert!(clock.at(when) >= at(local), "{drift_ppm}: {local}");
-                assert!(when == at(1_000) || clock.at(when - Duration::from_micros(1)) < at(local), "{drift_ppm}: {local}");
+                assert!(
+                    when == at(1_000) || clock.at(when - Duration::from_micros(1)) < at(local),
+                    "{drift_ppm}: {local}"
+                );
             }
         }
     }

@@ -13,9 +13,7 @@ use crate::sim::dice::{Dice, Purpose};
 use crate::sim::intruder::{Intruder, Outbox};
 use crate::state::{Content, Delta, Entry, Mark, Progress, Row};
 use crate::value::{Key, Value};
-use crate::wire::{
-    Answer, DeltaMessage, Digest, End, Header, Message, Rates, Want, put_delta, put_entry, put_row,
-};
+use crate::wire::{Answer, DeltaMessage, Digest, End, Header, Message, Rates, Want, put_delta, put_entry, put_row};
 
 /// How often it lies to somebody.
 const EVERY: Duration = Duration::from_millis(150);

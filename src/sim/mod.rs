@@ -62,17 +62,17 @@ use crate::peer::Peer;
 pub use clock::START_MS;
 pub use happened::Happened;
 use host::Host;
-pub use intruder::{Intruder, Outbox};
 use intruder::Outsider;
+pub use intruder::{Intruder, Outbox};
 pub use liar::{Liar, Lie};
-pub use network::{Faults, Scope};
 use network::{Datagram, Network};
+pub use network::{Faults, Scope};
 pub use plan::{Comeback, Fault, FaultKind, Plan, Planned};
 pub use program::At;
 pub use torture::{Outcome, Torture, narrow, torture};
 use trace::Trace;
-use witness::{Glance, Witness};
 pub use witness::{Cause, Rule, Violation};
+use witness::{Glance, Witness};
 
 /// A cluster on virtual time.
 pub struct Sim {

@@ -178,12 +178,7 @@ impl Plan {
     }
 
     /// Faults of these kinds. Those of each kind are the same whichever others there are.
-    pub fn of_kinds(
-        seed: u64,
-        nodes: usize,
-        duration: Duration,
-        kinds: impl IntoIterator<Item = FaultKind>,
-    ) -> Plan {
+    pub fn of_kinds(seed: u64, nodes: usize, duration: Duration, kinds: impl IntoIterator<Item = FaultKind>) -> Plan {
         let mut faults = Vec::new();
         for kind in kinds {
             let mut rng = Dice::new(seed, [kind as u64, 0]).rng(Purpose::Plan);

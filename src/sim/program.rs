@@ -163,12 +163,7 @@ impl Sim {
     ///
     /// # Errors
     /// [`Error::Stopped`] where nothing runs.
-    pub fn hand(
-        &mut self,
-        at: Peer,
-        from: SocketAddr,
-        datagram: &[u8],
-    ) -> Result<Vec<(SocketAddr, Vec<u8>)>, Error> {
+    pub fn hand(&mut self, at: Peer, from: SocketAddr, datagram: &[u8]) -> Result<Vec<(SocketAddr, Vec<u8>)>, Error> {
         let tap = self.tap.replace(Vec::new());
         let cause = Cause::Datagram(from);
         let handed = self.call(at, cause, |node, now, out| node.handle_datagram(now, from, datagram, out));

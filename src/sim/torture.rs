@@ -189,9 +189,10 @@ impl<'a> Run<'a> {
         self.until(self.torture.plan.duration)?;
         self.sim.calm();
         for node in self.nodes.clone() {
-            let is_back = self.sim.node(node).is_some_and(|found| {
-                !found.has_left() && found.config().cluster == self.torture.config.cluster
-            });
+            let is_back = self
+                .sim
+                .node(node)
+                .is_some_and(|found| !found.has_left() && found.config().cluster == self.torture.config.cluster);
             if !is_back {
                 self.come_back(node, Comeback::Same);
             }
@@ -277,9 +278,7 @@ impl<'a> Run<'a> {
                 config.initial = vec![("a".to_owned(), value.clone()), ("of another".to_owned(), value)];
                 self.sim.replace(node, config)
             }
-            Comeback::Foreigner => {
-                self.sim.replace(node, Config { cluster: "somebody else's".to_owned(), ..config })
-            }
+            Comeback::Foreigner => self.sim.replace(node, Config { cluster: "somebody else's".to_owned(), ..config }),
         };
         if let Err(error) = started {
             let text = format!("{node} cannot be started: {error}");

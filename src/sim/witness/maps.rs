@@ -161,7 +161,10 @@ impl Owner {
         // Of an earlier run the version is 0 by then.
         let is_it = |told: &Told| told.value == *value && (told.version == version || version == 0);
         let Some(told) = told.filter(is_it) else {
-            return broken(Rule::EventsTellTheState, format!("{peer}'s {key:?} at {version} expired and was not shown"));
+            return broken(
+                Rule::EventsTellTheState,
+                format!("{peer}'s {key:?} at {version} expired and was not shown"),
+            );
         };
         let seen = self.seen.entry(key.clone()).or_default();
         *seen = (*seen).max((generation, version));

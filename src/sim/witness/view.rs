@@ -84,13 +84,8 @@ impl View {
         let node = glance.node;
         let (ring, config) = (node.ring(), node.config());
         let mut take = |peer, state, progress, map: &Map, unfinished| {
-            let fingerprint = Fingerprint {
-                state,
-                progress,
-                keys: map.len(),
-                bytes: map.bytes(),
-                held_over: map.has_held_over(),
-            };
+            let fingerprint =
+                Fingerprint { state, progress, keys: map.len(), bytes: map.bytes(), held_over: map.has_held_over() };
             let told = || glance.events.iter().any(|event| event.peer() == Some(peer));
             let changed = fingerprints.insert(peer, fingerprint) != Some(fingerprint) || all || told();
             let entries = || map.iter().map(|(key, entry)| (key.clone(), entry.clone())).collect();
