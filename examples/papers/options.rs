@@ -136,6 +136,13 @@ impl Options {
         if !named.is_empty() {
             options.experiments = named;
         }
+        let times = &options.rates;
+        if !(times.start < times.halved && times.halved < times.end) {
+            let (start, halved, end) = (times.start, times.halved, times.end);
+            return Err(format!(
+                "--start {start}, --halved {halved} and --end {end} have to follow each other in time"
+            ));
+        }
         let serves = |of: &[Experiment]| of.iter().any(|one| options.experiments.contains(one));
         match used.iter().find(|(_, of)| !serves(of)) {
             Some((option, _)) => Err(format!("{option} changes nothing in what is to run; see where it belongs")),
@@ -310,6 +317,7 @@ mod tests {
             ("--orders depth,width", "--orders cannot be `width`: an order is `depth` or `breadth`"),
             ("--doubled 75,25", "--doubled takes two times"),
             ("3 --keys 5", "--keys changes nothing"),
+            ("2 --end 50", "--start 15, --halved 90 and --end 50 have to follow"),
             ("--colour red", "there is no option `--colour`"),
         ] {
             let told = parse(line).map(|_| ()).unwrap_err();
