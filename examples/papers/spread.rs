@@ -183,7 +183,8 @@ fn plot(partners: &[usize], found: &[(Job, Rounds)]) -> String {
     let (fewest, largest) =
         points().fold((f64::INFINITY, 0.0), |(low, high): (f64, f64), (x, _)| (low.min(*x), high.max(*x)));
     let x = Axis::logarithmic("nodes", fewest, largest.max(fewest * 10.0));
-    let y = Axis::linear("rounds, mean", 0.0, most * 1.08);
+    // The legend has room above the lines.
+    let y = Axis::linear("rounds, mean", 0.0, most * 1.65);
     let title = "Rounds until everyone knows of an update (no early news)".to_owned();
     svg(&[Panel { title, x, y, series, legend: Corner::TopLeft }])
 }
