@@ -54,7 +54,7 @@ for 3:
   --window N           intervals that a detector remembers [1000]
   --thresholds LIST    of phi [1,2,3,4,5,6,7,8,10,12,16]
 for spread and detect:
-  --nodes LIST         how many; of detect the first [10,100,1000,10000; 50]
+  --nodes LIST         how many; of detect the first [10,100,1000,10000; 200]
   --partners LIST      in a round, 1 to 16 [1,3]
 for detect:
   --loss P             of datagrams, from 0 to 0.9 [0, and 0.1 with one partner]
