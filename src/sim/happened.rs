@@ -48,6 +48,8 @@ pub struct Happened {
     pub events_missed: u64,
     /// Datagrams that an intruder sent.
     pub lies: u64,
+    /// Nodes that took a higher generation because of what others told of them.
+    pub renewals: u64,
 }
 
 impl Happened {
@@ -59,12 +61,12 @@ impl Happened {
     }
 
     /// Each count with its name.
-    pub fn fields(&self) -> [(&'static str, u64); 22] {
+    pub fn fields(&self) -> [(&'static str, u64); 23] {
         let mut copy = *self;
         copy.fields_mut().map(|(name, count)| (name, *count))
     }
 
-    fn fields_mut(&mut self) -> [(&'static str, &mut u64); 22] {
+    fn fields_mut(&mut self) -> [(&'static str, &mut u64); 23] {
         [
             ("datagrams", &mut self.datagrams),
             ("lost", &mut self.lost),
@@ -88,6 +90,7 @@ impl Happened {
             ("drifts", &mut self.drifts),
             ("events missed", &mut self.events_missed),
             ("lies", &mut self.lies),
+            ("renewals", &mut self.renewals),
         ]
     }
 }

@@ -289,7 +289,9 @@ impl Sim {
         let node = host.node.as_mut()?;
         let mut out = std::mem::take(&mut self.out);
         out.clear();
+        let generation = node.generation();
         let result = call(node, local, &mut out);
+        self.happened.renewals += u64::from(node.generation() != generation);
         self.look(at, cause, &out);
         self.emit(at, &mut out);
         self.out = out;
@@ -323,6 +325,9 @@ impl Sim {
             self.send(at, to, bytes);
         }
         let Some(host) = self.hosts.get_mut(&at) else { return };
+        for line in out.log.drain(..) {
+            self.trace.log(now, at, &line.text);
+        }
         for event in out.events.drain(..) {
             self.trace.event(now, at, &event);
             host.subscribers.lock().publish(&event);

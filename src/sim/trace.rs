@@ -43,6 +43,11 @@ impl Trace {
         self.line(now, at, &format_args!("{event:?}"));
     }
 
+    /// A node logs something.
+    pub(super) fn log(&mut self, now: Instant, at: Peer, line: &str) {
+        self.line(now, at, &format_args!("{line}"));
+    }
+
     /// Something is done to a machine.
     pub(super) fn deed(&mut self, now: Instant, at: Peer, deed: &str) {
         self.line(now, at, &format_args!("{deed}"));

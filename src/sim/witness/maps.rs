@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::event::Event;
 use crate::instant::Instant;
-use crate::peer::Peer;
+use crate::peer::{Peer, PeerState};
 use crate::sim::witness::history::{History, Run, Write};
 use crate::sim::witness::view::{Held, View};
 use crate::sim::witness::{Broken, Cause, Flights, Rule, broken};
@@ -61,7 +61,8 @@ impl MapLog {
         for event in &view.events {
             self.event(&truth, event)?;
         }
-        for (peer, held) in view.members.iter().map(|seen| (seen.peer, &seen.held)).chain([(view.me, &view.own)]) {
+        let members = view.members.iter().filter(|seen| seen.state != PeerState::Forgotten);
+        for (peer, held) in members.map(|seen| (seen.peer, &seen.held)).chain([(view.me, &view.own)]) {
             let owner = self.owners.entry(peer).or_default();
             owner.only_forward(peer, held.progress)?;
             let Some(entries) = &held.entries else { continue };

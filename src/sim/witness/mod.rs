@@ -76,7 +76,10 @@ pub struct Violation {
 }
 
 impl Violation {
-    pub(super) fn new(rule: Rule, now: Instant, at: Option<Peer>, text: String) -> Violation {
+    pub(super) fn new(rule: Rule, now: Instant, at: Option<Peer>, mut text: String) -> Violation {
+        // Large values say nothing.
+        let end = text.char_indices().nth(MAX_TEXT_CHARS).map_or(text.len(), |(end, _)| end);
+        text.truncate(end);
         Violation { rule, now, at, text }
     }
 }
@@ -107,6 +110,7 @@ pub enum Cause {
     Datagram(SocketAddr),
 }
 
+const MAX_TEXT_CHARS: usize = 600;
 /// Every so many steps of a node all that it holds is looked at, and not only what seems to have changed.
 const FULL_LOOK_EVERY: u64 = 32;
 /// Over so many nodes an entry may have come, each time rounded up to a millisecond.
