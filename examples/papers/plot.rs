@@ -46,7 +46,6 @@ pub enum Look {
 pub enum Corner {
     TopLeft,
     TopRight,
-    BottomRight,
 }
 
 pub struct Panel {
@@ -179,7 +178,7 @@ impl Panel {
         // About what a letter takes at this size.
         let width = 46.0 + 6.2 * longest as f64;
         let left = if self.legend == Corner::TopLeft { LEFT + 12.0 } else { WIDTH - RIGHT - width };
-        let top = if self.legend == Corner::BottomRight { HEIGHT - BOTTOM - LEGEND * rows - 8.0 } else { TOP + 6.0 };
+        let top = TOP + 6.0;
         let _ = writeln!(
             svg,
             "<rect x=\"{}\" y=\"{top}\" width=\"{width}\" height=\"{}\" fill=\"#fff\" fill-opacity=\"0.8\"/>",
