@@ -71,6 +71,8 @@ pub struct Node {
     /// The round's live partners whose turn is still to come, and whose it is.
     turns: VecDeque<Peer>,
     turn_partner: Option<Peer>,
+    /// How many of that partner's answers are still to come: one to each part of the digest.
+    turn_answers: usize,
     /// When the next one has its turn, should that partner not answer.
     turn_ends: Option<Instant>,
     /// What the last turn's digests took.
@@ -151,6 +153,7 @@ impl Node {
             turns: VecDeque::new(),
             turn_bytes: 0,
             turn_partner: None,
+            turn_answers: 0,
             turn_ends: None,
             // They are tried as soon as their addresses are known; this is for those who then do not answer.
             next_join: (!config.seeds.is_empty()).then_some(now + FIRST_JOIN_DELAY.min(config.interval)),
