@@ -68,7 +68,7 @@ impl fmt::Display for Value {
     /// Prints the value as JSON; what has no counterpart there (bytes, odd map keys) in the nearest form.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = String::new();
-        match msgpack::read_all_seed(&self.0, Json(&mut text)) {
+        match msgpack::read_all_seed(&self.0, Json { text: &mut text, keys: 0 }) {
             Ok(()) => f.pad(&text),
             Err(_) => write!(f, "<{} bytes that cannot be decoded>", self.0.len()),
         }
@@ -82,27 +82,35 @@ impl fmt::Debug for Value {
 }
 
 /// Appends whatever is decoded to a string, as JSON.
-struct Json<'t>(&'t mut String);
+struct Json<'t> {
+    text: &'t mut String,
+    /// Of how many keys within each other it is a part.
+    keys: usize,
+}
+
+/// A list or map that is a key prints as a string that holds its JSON. If it has such a key itself, that prints as `…`: each further
+/// level would double the backslashes, and there is room for 2^31 of them in 90 bytes.
+const MAX_KEYS: usize = 1;
 
 impl Json<'_> {
     fn float(&mut self, is_finite: bool, value: &dyn fmt::Debug) {
-        self.0.push_str(&if is_finite { format!("{value:?}") } else { "null".to_owned() });
+        self.text.push_str(&if is_finite { format!("{value:?}") } else { "null".to_owned() });
     }
 
     fn quoted(&mut self, text: &str) {
-        self.0.push('"');
+        self.text.push('"');
         for c in text.chars() {
             match c {
-                '"' => self.0.push_str("\\\""),
-                '\\' => self.0.push_str("\\\\"),
-                '\n' => self.0.push_str("\\n"),
-                '\r' => self.0.push_str("\\r"),
-                '\t' => self.0.push_str("\\t"),
-                c if c.is_control() => self.0.push_str(&format!("\\u{:04x}", u32::from(c))),
-                c => self.0.push(c),
+                '"' => self.text.push_str("\\\""),
+                '\\' => self.text.push_str("\\\\"),
+                '\n' => self.text.push_str("\\n"),
+                '\r' => self.text.push_str("\\r"),
+                '\t' => self.text.push_str("\\t"),
+                c if c.is_control() => self.text.push_str(&format!("\\u{:04x}", u32::from(c))),
+                c => self.text.push(c),
             }
         }
-        self.0.push('"');
+        self.text.push('"');
     }
 }
 
@@ -122,17 +130,17 @@ impl<'de> Visitor<'de> for Json<'_> {
     }
 
     fn visit_bool<E>(self, value: bool) -> Result<(), E> {
-        self.0.push_str(if value { "true" } else { "false" });
+        self.text.push_str(if value { "true" } else { "false" });
         Ok(())
     }
 
     fn visit_i64<E>(self, value: i64) -> Result<(), E> {
-        self.0.push_str(&value.to_string());
+        self.text.push_str(&value.to_string());
         Ok(())
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<(), E> {
-        self.0.push_str(&value.to_string());
+        self.text.push_str(&value.to_string());
         Ok(())
     }
 
@@ -159,7 +167,7 @@ impl<'de> Visitor<'de> for Json<'_> {
     }
 
     fn visit_unit<E>(self) -> Result<(), E> {
-        self.0.push_str("null");
+        self.text.push_str("null");
         Ok(())
     }
 
@@ -177,43 +185,53 @@ impl<'de> Visitor<'de> for Json<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        self.0.push('[');
-        let start = self.0.len();
+        if self.keys > MAX_KEYS {
+            self.text.push_str("\"…\"");
+            while items.next_element::<IgnoredAny>()?.is_some() {}
+            return Ok(());
+        }
+        self.text.push('[');
+        let start = self.text.len();
         loop {
-            let before = self.0.len();
+            let before = self.text.len();
             if before > start {
-                self.0.push(',');
+                self.text.push(',');
             }
-            if items.next_element_seed(Json(self.0))?.is_none() {
-                self.0.truncate(before);
+            if items.next_element_seed(Json { text: self.text, keys: self.keys })?.is_none() {
+                self.text.truncate(before);
                 break;
             }
         }
-        self.0.push(']');
+        self.text.push(']');
         Ok(())
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        self.0.push('{');
+    fn visit_map<A: MapAccess<'de>>(mut self, mut items: A) -> Result<(), A::Error> {
+        if self.keys > MAX_KEYS {
+            self.text.push_str("\"…\"");
+            while items.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+            return Ok(());
+        }
+        self.text.push('{');
         let mut first = true;
         loop {
             let mut key = String::new();
-            if items.next_key_seed(Json(&mut key))?.is_none() {
+            if items.next_key_seed(Json { text: &mut key, keys: self.keys + 1 })?.is_none() {
                 break;
             }
             if !first {
-                self.0.push(',');
+                self.text.push(',');
             }
             first = false;
             if key.starts_with('"') {
-                self.0.push_str(&key);
+                self.text.push_str(&key);
             } else {
-                Json(self.0).quoted(&key);
+                self.quoted(&key);
             }
-            self.0.push(':');
-            items.next_value_seed(Json(self.0))?;
+            self.text.push(':');
+            items.next_value_seed(Json { text: self.text, keys: self.keys })?;
         }
-        self.0.push('}');
+        self.text.push('}');
         Ok(())
     }
 }
@@ -255,6 +273,18 @@ mod tests {
         assert!(value.to_string().starts_with("[[["), "{value}");
         let told = Value::encode(&nested(64)).unwrap_err().to_string();
         assert!(told.contains("63"), "{told}");
+    }
+
+    /// Each level of keys that are maps would double the backslashes: 2^31 of them fit 64 levels, or 90 bytes.
+    #[test]
+    fn maps_that_are_keys_of_maps_do_not_print_without_end() {
+        let pairs = BTreeMap::from([((1, "a"), 2)]);
+        assert_eq!(shown(pairs), r#"{"[1,\"a\"]":2}"#);
+        let nested = |depth| Value::from_bytes([vec![0x81; depth], vec![0xa1, b'"'], vec![0; depth]].concat());
+        assert_eq!(nested(1).to_string(), r#"{"\"":0}"#);
+        assert_eq!(nested(2).to_string(), r#"{"{\"\\\"\":0}":0}"#);
+        assert_eq!(nested(3).to_string(), r#"{"{\"…\":0}":0}"#);
+        assert_eq!(nested(30).to_string(), r#"{"{\"…\":0}":0}"#);
     }
 
     /// Behaviour 11 of the originals: a structured value `{x: 1}` arrives whole.

@@ -118,16 +118,16 @@ impl Node {
         }
         let mut wishes = Wishes::default();
         self.apply_deltas(now, sender, answer.deltas(base), None, &mut wishes, out);
-        self.serve(now, sender, answer.want_id, answer.credit, answer.wants(base).flatten(), out);
+        let path = self.serve(now, sender, answer.want_id, answer.credit, answer.wants(base).flatten(), out);
         for row in answer.rows(base).flatten() {
             let mine = self.ring.member(row.peer).map(|member| member.replica.progress());
             if mine.is_some_and(|mine| lacks(&mine, &row.progress)) && row.mark != Mark::Forgotten {
                 wishes.add(row.peer);
             }
         }
-        self.wish(now, sender.path, wishes, None, 0, out);
+        let path = self.wish(now, path, wishes, None, 0, out);
         if let (true, Some(rest)) = (asked, answer.rest) {
-            self.send_part(sender.path, rest, 1, out);
+            self.send_part(path, rest, 1, out);
         }
         Ok(())
     }
@@ -162,7 +162,7 @@ impl Node {
             let id = self.new_digest_id();
             let message =
                 Message::Digest(Digest { id, window: None, rates: self.rates(), records: &records, padding: 0 });
-            path.allowance = path.allowance.saturating_sub(self.send(&path, &message, out));
+            path.spend(self.send(&path, &message, out));
         }
         self.scratch.records = records;
         path

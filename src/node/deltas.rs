@@ -182,23 +182,23 @@ impl Node {
         }
     }
 
-    /// Asks for what is missing of these owners.
+    /// Asks for what is missing of these owners. Returns what the path allows afterwards.
     pub(super) fn wish(
         &mut self,
         now: Instant,
-        path: Path,
+        mut path: Path,
         wishes: Wishes,
         credit: Option<u8>,
         attempts: u8,
         out: &mut Output,
-    ) {
+    ) -> Path {
         let Wishes(mut owners) = wishes;
         owners.retain(|owner| self.ring.member(*owner).is_some() && !self.catch_up.is_asking_for(*owner));
         if owners.is_empty() {
-            return;
+            return path;
         }
         let Some(credit) = self.catch_up.credit(credit) else {
-            return;
+            return path;
         };
         let base = self.generation();
         let allowed = path.allowance.saturating_sub(self.header(&path).bytes() + DELTA_MESSAGE_BYTES);
@@ -219,9 +219,10 @@ impl Node {
         if asked > 0 {
             let want_id = self.catch_up.next_id();
             self.catch_up.begin(now, path.to, path.is_proved(), owners, credit, attempts);
-            self.send(&path, &Message::Want(WantMessage { want_id, credit, wants: &wants }), out);
+            path.spend(self.send(&path, &Message::Want(WantMessage { want_id, credit, wants: &wants }), out));
         }
         self.scratch.wants = wants;
+        path
     }
 
     /// Repeats a request that nobody answered, with another live peer if there is one, else with the same if it has proved its
@@ -234,7 +235,7 @@ impl Node {
         self.wish(now, path, Wishes(session.owners), Some(session.credit), session.attempts, out);
     }
 
-    /// Sends what is wanted, depth first, in at most `credit` datagrams and what the path allows.
+    /// Sends what is wanted, depth first, in at most `credit` datagrams and what the path allows. Returns what it allows afterwards.
     pub(super) fn serve(
         &mut self,
         now: Instant,
@@ -243,7 +244,7 @@ impl Node {
         credit: u8,
         wants: impl Iterator<Item = Want>,
         out: &mut Output,
-    ) {
+    ) -> Path {
         let room = self.delta_room();
         let base = self.generation();
         let mut deltas = std::mem::take(&mut self.scratch.deltas);
@@ -278,6 +279,7 @@ impl Node {
         }
         self.scratch.deltas = deltas;
         self.scratch.entries = entries;
+        burst.path
     }
 
     /// Whether the burst has room for one datagram beyond the one in the making.
@@ -289,7 +291,7 @@ impl Node {
     fn send_delta(&mut self, burst: &mut Burst, deltas: &mut Vec<u8>, end: End, out: &mut Output) {
         let message = DeltaMessage { want_id: burst.want_id, sequence: burst.sequence, end, deltas };
         let sent = self.send(&burst.path, &Message::Delta(message), out);
-        burst.path.allowance = burst.path.allowance.saturating_sub(sent);
+        burst.path.spend(sent);
         burst.sequence += 1;
         deltas.clear();
     }

@@ -68,6 +68,13 @@ impl Path {
     pub(super) fn is_proved(&self) -> bool {
         self.allowance == usize::MAX
     }
+
+    /// So many bytes were sent there.
+    pub(super) fn spend(&mut self, bytes: usize) {
+        if !self.is_proved() {
+            self.allowance = self.allowance.saturating_sub(bytes);
+        }
+    }
 }
 
 impl Node {

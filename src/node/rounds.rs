@@ -221,7 +221,7 @@ impl Node {
             if digest.bytes() + DIGEST_BYTES + self.header(&path).bytes() > path.allowance {
                 break;
             }
-            path.allowance = path.allowance.saturating_sub(self.send_digest(&path, digest, false, 0, out));
+            path.spend(self.send_digest(&path, digest, false, 0, out));
         }
         self.scratch.small = set;
     }

@@ -328,7 +328,6 @@ impl Replica {
         if deadline.is_some_and(|deadline| deadline <= now) {
             content = Content::Expired;
         }
-        let is_same = old.is_some_and(|old| confirms && old.content == content);
         let new = Entry { version, content, deadline, held_over: false };
         let old = if collected { self.map.remove(&key) } else { self.map.insert(&key, new.clone()) };
         let old_value = old.and_then(|old| match old.content {
@@ -336,7 +335,8 @@ impl Replica {
             Content::Deleted | Content::Expired => None,
         });
         match (new.content, old_value) {
-            (Content::Value(_), Some(_)) if is_same => {}
+            (Content::Value(value), Some((old, ..))) if confirms && value == old => {}
+            // Another value under the same version is a lie, but it is what is readable now.
             (Content::Value(value), _) => changed(Change::Update { key, value, version, deadline }),
             (Content::Expired, Some((value, version, deadline))) => {
                 changed(Change::Expire { key, value, version, deadline });
