@@ -1,13 +1,10 @@
 //! Events on their way to the program: bounded, in order, and never a reason for gossip to wait.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use parking_lot::Mutex;
-
 use crate::event::{Event, EventFilter};
+use crate::sync::{AtomicU64, Mutex, Ordering, Receiver, Sender, TrySendError, bounded};
 
 /// All subscriptions of one node.
 #[derive(Debug, Default)]

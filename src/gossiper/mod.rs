@@ -2,13 +2,10 @@
 
 mod reading;
 
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant as Clock};
 
-use parking_lot::Mutex;
 use serde::Serialize;
 
 use crate::config::Config;
@@ -19,6 +16,8 @@ use crate::node::{Node, Output};
 use crate::peer::Peer;
 use crate::stats::Stats;
 use crate::subscription::{Subscribers, Subscription};
+use crate::sync::thread::{self, JoinHandle};
+use crate::sync::{self, Mutex};
 use crate::threads::{self, Shared};
 use crate::transport::{Transport, UdpTransport};
 use crate::value::Value;
@@ -94,8 +93,8 @@ impl Gossiper {
         }
         let peer = Peer::from(advertise);
         let events = config.limits.events;
-        let node = Node::new(config, peer, Instant::ZERO, threads::wall_clock(), unpredictable())?;
-        let shared = Shared::new(node, transport, Clock::now());
+        let node = Node::new(config, peer, Instant::ZERO, sync::wall_clock(), sync::unpredictable())?;
+        let shared = Shared::new(node, transport, sync::now());
         let inner = Inner { shared, peer, bound, events, threads: Mutex::default() };
         let node = Gossiper { inner: Arc::new(inner) };
         let prepared = prepare(&node);
@@ -339,11 +338,6 @@ impl Gossiper {
     }
 }
 
-/// A number that nobody can guess, by way of the keys that the standard library draws for its hash maps.
-fn unpredictable() -> u64 {
-    RandomState::new().build_hasher().finish()
-}
-
 impl std::fmt::Debug for Gossiper {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Gossiper").field("peer", &self.inner.peer).finish_non_exhaustive()
@@ -353,7 +347,7 @@ impl std::fmt::Debug for Gossiper {
 impl Inner {
     fn stop(&self) {
         self.shared.stop(None);
-        let me = std::thread::current().id();
+        let me = thread::current().id();
         for thread in self.threads.lock().drain(..) {
             if thread.thread().id() != me {
                 let _ = thread.join();

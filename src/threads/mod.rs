@@ -6,13 +6,13 @@ mod shared;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant as Clock, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant as Clock};
 
 use crate::error::Error;
 use crate::instant::Instant;
 use crate::node::{Node, Output};
+use crate::sync::thread::{self, JoinHandle};
+use crate::sync::{self, Ordering};
 
 use shared::Alarm;
 pub(crate) use shared::Shared;
@@ -72,8 +72,8 @@ fn receive(shared: &Arc<Shared>) {
             }
             Err(error) => {
                 shared.receive_errors.fetch_add(1, Ordering::Relaxed);
-                if last_log.is_none_or(|last| last.elapsed() >= LOG_PAUSE) {
-                    last_log = Some(Clock::now());
+                if last_log.is_none_or(|last| sync::now() - last >= LOG_PAUSE) {
+                    last_log = Some(sync::now());
                     log::warn!("cannot receive: {error}; trying again");
                 }
                 thread::sleep(backoff);
@@ -86,15 +86,9 @@ fn receive(shared: &Arc<Shared>) {
 /// The gossip-timer thread: rounds, news, repeated requests.
 fn gossip(shared: &Arc<Shared>) {
     run_at_deadlines(shared, &shared.gossip, Node::next_gossip, |node, now, out| {
-        node.wall_clock(now, wall_clock());
+        node.wall_clock(now, sync::wall_clock());
         node.gossip(now, out);
     });
-}
-
-/// Milliseconds since 1970 as the system shows them; 1 if it shows a time before.
-pub(crate) fn wall_clock() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_millis());
-    u64::try_from(since).unwrap_or(u64::MAX)
 }
 
 /// The failure-detector thread: failures, expiry, forgetting.

@@ -1,11 +1,7 @@
 //! The lock that the threads and the handles of a node share, and what hangs on it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant as Clock};
-
-use crossbeam_channel::{Receiver, Sender, bounded};
-use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::error::Error;
 use crate::event::Event;
@@ -13,6 +9,7 @@ use crate::instant::Instant;
 use crate::node::{Node, Output};
 use crate::stats::Stats;
 use crate::subscription::Subscribers;
+use crate::sync::{self, AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, Receiver, Sender, bounded};
 use crate::threads::seeds::SeedName;
 use crate::transport::Transport;
 
@@ -93,7 +90,7 @@ impl Shared {
 
     /// The time on the node's clock.
     pub(crate) fn now(&self) -> Instant {
-        Instant::ZERO + self.origin.elapsed()
+        Instant::ZERO + (sync::now() - self.origin)
     }
 
     /// A point of the node's clock on the system's monotonic one.
@@ -177,7 +174,7 @@ impl Shared {
 
     /// Calls `holds` now and after every change, without a lock, until it is true or time is up.
     pub(crate) fn wait_until(&self, timeout: Duration, mut holds: impl FnMut() -> bool) -> bool {
-        let deadline = Clock::now().checked_add(timeout);
+        let deadline = sync::now().checked_add(timeout);
         self.waiters.fetch_add(1, Ordering::SeqCst);
         let held = loop {
             let seen = *self.changes.lock();
