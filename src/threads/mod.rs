@@ -1,6 +1,8 @@
 //! The three threads of a node. Each is thin: take the lock, call one method of the core, publish its events, let go, send its
 //! datagrams.
 
+#[cfg(all(test, shuttle))]
+mod model;
 mod seeds;
 mod shared;
 

@@ -54,13 +54,13 @@ impl Alarm {
         *rung = false;
     }
 
-    fn set(&self, due: Instant) {
+    pub(super) fn set(&self, due: Instant) {
         if due.as_micros() < self.sleeps_until.load(Ordering::SeqCst) {
             self.ring();
         }
     }
 
-    fn ring(&self) {
+    pub(super) fn ring(&self) {
         *self.rung.lock() = true;
         self.bell.notify_one();
     }
@@ -204,7 +204,7 @@ impl Shared {
         held
     }
 
-    fn notify(&self) {
+    pub(super) fn notify(&self) {
         if self.waiters.load(Ordering::SeqCst) > 0 {
             *self.changes.lock() += 1;
             self.changed.notify_all();
