@@ -108,6 +108,23 @@ fn handles_are_cloned_and_dropped_from_several_threads() {
     });
 }
 
+/// Who was subscribed before the end hears of it, whoever subscribes meanwhile; who comes later does not wait for ever.
+#[test]
+fn a_subscription_begins_while_the_node_ends() {
+    explore_at_any_pace(|_| {
+        let (node, events, _socket) = alone();
+        let (late, stopper) = (node.clone(), node.clone());
+        let late = spawn(move || late.subscribe().iter().collect::<Vec<_>>());
+        let setter = node.clone();
+        let setter = spawn(move || drop(setter.set("key", &1)));
+        stopper.stop();
+        until_the_end(&events);
+        let got = late.join().unwrap();
+        assert!(got.is_empty() || matches!(got.last(), Some(Event::Stopped { .. })), "{got:?}");
+        setter.join().unwrap();
+    });
+}
+
 /// Whichever of a node's threads panic, all end; the first of them is told, by the event and by the handles.
 #[test]
 fn a_panic_in_a_thread_ends_all_and_is_told() {
