@@ -12,6 +12,7 @@ pub(crate) struct Subscribers {
     next_id: u64,
     list: Vec<Subscriber>,
     missed: u64,
+    closed: bool,
 }
 
 #[derive(Debug)]
@@ -31,7 +32,10 @@ impl Subscribers {
         let mut subscribers = this.lock();
         subscribers.next_id += 1;
         let id = subscribers.next_id;
-        subscribers.list.push(Subscriber { id, filter, sender, receiver: receiver.clone(), missed: missed.clone() });
+        if !subscribers.closed {
+            let (receiver, missed) = (receiver.clone(), missed.clone());
+            subscribers.list.push(Subscriber { id, filter, sender, receiver, missed });
+        }
         Subscription { id, receiver, missed, subscribers: Arc::downgrade(this) }
     }
 
@@ -56,8 +60,9 @@ impl Subscribers {
         self.missed
     }
 
-    /// Ends every subscription once what is in it was read.
+    /// Ends every subscription once what is in it was read, and those to come at once.
     pub(crate) fn close(&mut self) {
+        self.closed = true;
         self.list.clear();
     }
 }

@@ -255,11 +255,7 @@ impl Gossiper {
 
     /// The events that pass `filter` from now on.
     pub fn subscribe_to(&self, filter: EventFilter) -> Subscription {
-        let subscription = Subscribers::subscribe(&self.inner.shared.subscribers, filter, self.inner.events);
-        if self.inner.shared.is_stopped() {
-            self.inner.shared.subscribers.lock().close();
-        }
-        subscription
+        Subscribers::subscribe(&self.inner.shared.subscribers, filter, self.inner.events)
     }
 
     /// Waits until `holds` is true: it is called now and after every event, on this thread and without any lock. False if
