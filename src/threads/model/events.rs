@@ -19,6 +19,42 @@ fn version(event: &Event) -> u64 {
     }
 }
 
+/// Two events fit in; six are published. What was read and what was missed is all there was, in order, up to the end.
+#[test]
+fn nothing_is_lost_without_being_counted() {
+    explore_at_any_pace(|pace| {
+        let (node, events, _socket) = alone();
+        let setters = [1, 2].map(|setter| {
+            let node = node.clone();
+            spawn(move || {
+                for n in 0..3 {
+                    node.set("key", &(setter, n)).unwrap();
+                }
+            })
+        });
+        let reader = spawn(move || {
+            let mut missed = 0;
+            let mut versions = Vec::new();
+            for event in until_the_end(&events) {
+                match event {
+                    Event::Missed { count } => missed += count,
+                    Event::Stopped { .. } => {}
+                    update => versions.push(version(&update)),
+                }
+            }
+            assert!(versions.is_sorted_by(|a, b| a < b), "{versions:?}");
+            assert_eq!(versions.len() as u64 + missed, 6, "{versions:?} and {missed} missed");
+            missed
+        });
+        for setter in setters {
+            setter.join().unwrap();
+        }
+        node.stop();
+        assert_eq!(reader.join().unwrap(), node.stats().events_missed);
+        assert!(pace == Pace::Hasty || elapsed().is_zero(), "it took {:?}", elapsed());
+    });
+}
+
 #[test]
 fn subscriptions_come_and_go_while_events_are_published() {
     explore_at_any_pace(|_| {
@@ -51,4 +87,23 @@ fn subscriptions_come_and_go_while_events_are_published() {
 
 fn event(generation: u64) -> Event {
     Event::NewPeer { peer: Peer::from(std::net::SocketAddr::from(([127, 0, 0, 1], 1))), generation }
+}
+
+/// One event fits in; under every schedule of one reader and one publisher the end is the last that is read.
+#[test]
+fn the_end_is_the_last_event_under_every_schedule() {
+    exhaust(|| {
+        let subscribers = Arc::new(Mutex::new(Subscribers::default()));
+        let events = Subscribers::subscribe(&subscribers, EventFilter::all(), 1);
+        let reader = spawn(move || until_the_end(&events));
+        {
+            let mut subscribers = subscribers.lock();
+            subscribers.publish(&event(1));
+            subscribers.publish(&Event::Stopped { panicked: None });
+            subscribers.close();
+        }
+        let got = reader.join().unwrap();
+        let stopped = Event::Stopped { panicked: None };
+        assert!(got == [event(1), stopped.clone()] || got == [Event::Missed { count: 1 }, stopped], "{got:?}");
+    });
 }
