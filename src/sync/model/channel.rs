@@ -31,22 +31,21 @@ pub(crate) struct Sender<T>(Arc<Channel<T>>);
 /// `pub` because a public method hands it out.
 pub struct Receiver<T>(Arc<Channel<T>>);
 
-pub(crate) enum TrySendError<T> {
-    Full(T),
-    Disconnected(T),
-}
+/// There is no room, or nobody receives.
+pub(crate) struct NotSent;
 
 /// Nothing is there, or nothing came in time.
 pub(crate) struct Nothing;
 
 impl<T> Sender<T> {
-    pub(crate) fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
+    pub(crate) fn len(&self) -> usize {
+        self.0.state.lock().queue.len()
+    }
+
+    pub(crate) fn try_send(&self, value: T) -> Result<(), NotSent> {
         let mut state = self.0.state.lock();
-        if state.receivers == 0 {
-            return Err(TrySendError::Disconnected(value));
-        }
-        if state.queue.len() >= state.capacity {
-            return Err(TrySendError::Full(value));
+        if state.receivers == 0 || state.queue.len() >= state.capacity {
+            return Err(NotSent);
         }
         state.queue.push_back(value);
         drop(state);
