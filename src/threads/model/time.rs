@@ -53,6 +53,39 @@ fn waiting_ends_with_the_time() {
     });
 }
 
+/// Once more when the time is up: what changes without an event is seen then.
+#[test]
+fn waiting_ends_in_time_however_much_happens() {
+    explore(|| {
+        let (node, _events, _socket) = alone();
+        let (setter, busy) = (node.clone(), node.clone());
+        let setter = spawn(move || {
+            for n in 0..20 {
+                setter.set("a", &n).unwrap();
+                sleep(ms(10));
+            }
+        });
+        let slow = |_: &_| {
+            sleep(ms(15));
+            false
+        };
+        assert!(!node.wait_until(ms(50), slow));
+        assert!(elapsed() <= ms(80), "{:?}", elapsed());
+        // Whoever changes something while he looks wakes himself.
+        let mut tries = 0;
+        let trying = |node: &Gossiper| {
+            tries += 1;
+            node.set("tries", &tries).unwrap();
+            sleep(ms(15));
+            false
+        };
+        let began = elapsed();
+        assert!(!busy.wait_until(ms(50), trying));
+        assert!(elapsed() - began <= ms(80), "{:?}", elapsed() - began);
+        setter.join().unwrap();
+    });
+}
+
 /// A nearer deadline wakes the detector, whatever it is about to do.
 #[test]
 fn lives_end_on_time() {
