@@ -182,21 +182,18 @@ impl Shared {
                 break true;
             }
             let mut changes = self.changes.lock();
-            if *changes != seen {
-                continue;
-            }
-            if self.is_stopped() {
-                break false;
-            }
-            let timed_out = match deadline {
-                Some(deadline) => self.changed.wait_until(&mut changes, deadline).timed_out(),
-                None => {
-                    self.changed.wait(&mut changes);
-                    false
+            if *changes == seen {
+                if self.is_stopped() {
+                    break false;
                 }
-            };
+                match deadline {
+                    Some(deadline) => drop(self.changed.wait_until(&mut changes, deadline)),
+                    None => self.changed.wait(&mut changes),
+                }
+            }
             drop(changes);
-            if timed_out {
+            // Not only when the wait timed out: where something changes all the time there is none.
+            if deadline.is_some_and(|deadline| deadline <= sync::now()) {
                 break holds();
             }
         };
