@@ -111,3 +111,38 @@ fn the_end_is_seen_by_who_waits() {
         assert_eq!(elapsed(), ms(0));
     });
 }
+
+/// What waits in the socket when the detector asks is worked off before it goes on, even if the receiver says at that very
+/// moment that nothing came for a second.
+#[test]
+fn what_waits_is_worked_off_before_anybody_is_suspected() {
+    explore(|| {
+        let (shared, socket) = shared();
+        let receiver = shared.clone();
+        let receiver = spawn(move || receive(&receiver));
+        for n in 1..3 {
+            sleep(secs(1));
+            socket.arrive(&[1], SocketAddr::from(([127, 0, 0, 1], 2)));
+            drain(&shared);
+            assert_eq!(elapsed(), secs(n));
+            assert_eq!(shared.stats().datagrams_received, n);
+        }
+        shared.stop(None);
+        receiver.join().unwrap();
+    });
+}
+
+/// The detector waits for the receiver, but not when that has ended.
+#[test]
+fn the_end_holds_nobody_up() {
+    explore(|| {
+        let (shared, _socket) = shared();
+        let (receiver, detector) = (shared.clone(), shared.clone());
+        let threads = [spawn(move || receive(&receiver)), spawn(move || drain(&detector))];
+        shared.stop(None);
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        assert_eq!(elapsed(), ms(0));
+    });
+}
