@@ -64,14 +64,15 @@ fn receive(shared: &Arc<Shared>) {
     let mut backoff = FIRST_BACKOFF;
     let mut last_log: Option<Clock> = None;
     while !shared.is_stopped() {
+        let asked = shared.drain.asked();
         match shared.transport.receive(&mut buffer) {
             Ok(Some((len, from))) => {
                 backoff = FIRST_BACKOFF;
                 shared.act(&mut out, |node, now, out| node.handle_datagram(now, from, &buffer[..len], out));
             }
-            Ok(None) => {
-                let _ = shared.drained.0.try_send(());
-            }
+            // Asked meanwhile: this may be the interruption, but also a second without datagrams that ended before one came.
+            Ok(None) if shared.drain.asked() != asked => shared.transport.interrupt(),
+            Ok(None) => shared.drain.answer(asked),
             Err(error) => {
                 shared.receive_errors.fetch_add(1, Ordering::Relaxed);
                 if last_log.is_none_or(|last| sync::now() - last >= LOG_PAUSE) {
@@ -133,7 +134,7 @@ fn run_at_deadlines(
 /// Waits until the receiver has worked off what is in the socket: a peer is not to be suspected while its heartbeat waits
 /// there. At most a second, should the receiver be stuck.
 fn drain(shared: &Arc<Shared>) {
-    let _ = shared.drained.1.try_recv();
+    let question = shared.drain.ask();
     shared.transport.interrupt();
-    let _ = shared.drained.1.recv_timeout(Duration::from_secs(1));
+    shared.drain.wait(question, Duration::from_secs(1));
 }

@@ -9,7 +9,7 @@ use crate::instant::Instant;
 use crate::node::{Node, Output};
 use crate::stats::Stats;
 use crate::subscription::Subscribers;
-use crate::sync::{self, AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, Receiver, Sender, bounded};
+use crate::sync::{self, AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering};
 use crate::threads::seeds::SeedName;
 use crate::transport::Transport;
 
@@ -28,7 +28,7 @@ pub(crate) struct Shared {
     panicked: Mutex<Option<&'static str>>,
     pub(super) gossip: Alarm,
     pub(super) detect: Alarm,
-    pub(super) drained: (Sender<()>, Receiver<()>),
+    pub(super) drain: Drain,
     send_errors: AtomicU64,
     pub(super) receive_errors: AtomicU64,
 }
@@ -66,6 +66,41 @@ impl Alarm {
     }
 }
 
+/// The detector's questions whether everything that had arrived was worked off, and the receiver's answers.
+#[derive(Default)]
+pub(super) struct Drain {
+    asked: AtomicU64,
+    answered: Mutex<u64>,
+    answer: Condvar,
+}
+
+impl Drain {
+    /// The number of the last question.
+    pub(super) fn asked(&self) -> u64 {
+        self.asked.load(Ordering::SeqCst)
+    }
+
+    /// Asks; the number of the question.
+    pub(super) fn ask(&self) -> u64 {
+        self.asked.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// Answers a question and those before it.
+    pub(super) fn answer(&self, question: u64) {
+        let mut answered = self.answered.lock();
+        *answered = question.max(*answered);
+        drop(answered);
+        self.answer.notify_one();
+    }
+
+    /// Waits for the answer to a question.
+    pub(super) fn wait(&self, question: u64, timeout: Duration) {
+        let deadline = sync::now() + timeout;
+        let mut answered = self.answered.lock();
+        while *answered < question && !self.answer.wait_until(&mut answered, deadline).timed_out() {}
+    }
+}
+
 impl Shared {
     pub(crate) fn new(node: Node, transport: Arc<dyn Transport>, origin: Clock) -> Arc<Shared> {
         Arc::new(Shared {
@@ -82,7 +117,7 @@ impl Shared {
             panicked: Mutex::new(None),
             gossip: Alarm::default(),
             detect: Alarm::default(),
-            drained: bounded(1),
+            drain: Drain::default(),
             send_errors: AtomicU64::new(0),
             receive_errors: AtomicU64::new(0),
         })
@@ -235,6 +270,7 @@ impl Shared {
         drop(subscribers);
         self.gossip.ring();
         self.detect.ring();
+        self.drain.answer(u64::MAX);
         self.transport.interrupt();
         *self.changes.lock() += 1;
         self.changed.notify_all();
