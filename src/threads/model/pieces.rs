@@ -112,6 +112,31 @@ fn the_end_is_seen_by_who_waits() {
     });
 }
 
+/// Whatever stops a node first, or at the same moment: handles and subscriptions tell the same reason.
+#[test]
+fn one_reason_for_the_end_is_told() {
+    explore(|| {
+        let (shared, _socket) = shared();
+        let events = Subscribers::subscribe(&shared.subscribers, EventFilter::all(), 2);
+        let threads = [Some("first"), Some("second"), None].map(|reason| {
+            let shared = shared.clone();
+            spawn(move || shared.stop(reason))
+        });
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        let told = match until_the_end(&events)[..] {
+            [Event::Stopped { panicked }] => panicked,
+            ref other => panic!("{other:?}"),
+        };
+        match (shared.check_running(), told) {
+            (Err(Error::ThreadPanicked(name)), Some(told)) => assert_eq!(name, told),
+            (Err(Error::Stopped), None) => {}
+            different => panic!("{different:?}"),
+        }
+    });
+}
+
 /// What waits in the socket when the detector asks is worked off before it goes on, even if the receiver says at that very
 /// moment that nothing came for a second.
 #[test]
