@@ -258,12 +258,12 @@ impl Shared {
 
     /// Ends the threads, the subscriptions and the waiting; the first time that it is called.
     pub(crate) fn stop(&self, panicked: Option<&'static str>) {
-        if let Some(name) = panicked {
-            *self.panicked.lock() = Some(name);
-        }
+        let mut reason = self.panicked.lock();
         if self.stop.swap(true, Ordering::SeqCst) {
             return;
         }
+        *reason = panicked;
+        drop(reason);
         let mut subscribers = self.subscribers.lock();
         subscribers.publish(&Event::Stopped { panicked });
         subscribers.close();
