@@ -161,6 +161,28 @@ fn a_panic_in_a_thread_ends_all_and_is_told() {
     }
 }
 
+/// A transport or a logger is somebody else's code, and is called on the node's threads.
+#[test]
+fn a_node_is_stopped_from_its_own_threads() {
+    explore_at_any_pace(|pace| {
+        let (node, other, socket) = pair();
+        let (stopper, events) = (node.clone(), node.subscribe_to(EventFilter::all().kinds([])));
+        *socket.when_sending.lock().unwrap() = Some(Box::new(move || stopper.stop()));
+        let second = node.clone();
+        let second = spawn(move || {
+            second.wait_until(secs(1), |_| false);
+            second.stop();
+        });
+        assert_eq!(until_the_end(&events).len(), 1);
+        second.join().unwrap();
+        let ended_at = elapsed();
+        drop(node);
+        assert_eq!(node_threads(), THREE, "those of the other node");
+        assert!(pace == Pace::Hasty || elapsed() == ended_at, "it took {:?}", elapsed() - ended_at);
+        drop(other);
+    });
+}
+
 #[test]
 fn who_leaves_is_heard_and_gone() {
     explore_at_any_pace(|pace| {
