@@ -3,7 +3,7 @@
 mod reading;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant as Clock};
 
 use serde::Serialize;
@@ -16,7 +16,7 @@ use crate::node::{Node, Output};
 use crate::peer::Peer;
 use crate::stats::Stats;
 use crate::subscription::{Subscribers, Subscription};
-use crate::sync::thread::{self, JoinHandle};
+use crate::sync::thread::{self, JoinHandle, ThreadId};
 use crate::sync::{self, Mutex};
 use crate::threads::{self, Shared};
 use crate::transport::{Transport, UdpTransport};
@@ -49,6 +49,7 @@ struct Inner {
     bound: SocketAddr,
     events: usize,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    thread_ids: OnceLock<Vec<ThreadId>>,
 }
 
 impl Gossiper {
@@ -95,11 +96,13 @@ impl Gossiper {
         let events = config.limits.events;
         let node = Node::new(config, peer, Instant::ZERO, sync::wall_clock(), sync::unpredictable())?;
         let shared = Shared::new(node, transport, sync::now());
-        let inner = Inner { shared, peer, bound, events, threads: Mutex::default() };
+        let inner = Inner { shared, peer, bound, events, threads: Mutex::default(), thread_ids: OnceLock::new() };
         let node = Gossiper { inner: Arc::new(inner) };
         let prepared = prepare(&node);
         node.inner.shared.resolve_all();
-        *node.inner.threads.lock() = threads::start(&node.inner.shared)?;
+        let threads = threads::start(&node.inner.shared)?;
+        node.inner.thread_ids.get_or_init(|| threads.iter().map(|thread| thread.thread().id()).collect());
+        *node.inner.threads.lock() = threads;
         log::info!("node {peer} started, bound to {bound}");
         Ok((node, prepared))
     }
@@ -343,11 +346,14 @@ impl std::fmt::Debug for Gossiper {
 impl Inner {
     fn stop(&self) {
         self.shared.stop(None);
+        // A transport or a logger may stop the node on one of its own threads, which cannot wait for itself, nor for
+        // somebody else who waits for it.
         let me = thread::current().id();
+        if self.thread_ids.get().is_some_and(|ids| ids.contains(&me)) {
+            return;
+        }
         for thread in self.threads.lock().drain(..) {
-            if thread.thread().id() != me {
-                let _ = thread.join();
-            }
+            let _ = thread.join();
         }
     }
 }

@@ -32,7 +32,7 @@ pub(crate) mod thread {
 
     use crate::sync::model::time;
 
-    pub(crate) use shuttle::thread::{JoinHandle, current, spawn};
+    pub(crate) use shuttle::thread::{JoinHandle, ThreadId, current, spawn};
 
     std::thread_local! {
         static REFUSED: Cell<Option<usize>> = const { Cell::new(None) };
