@@ -176,7 +176,8 @@ fn a_node_is_stopped_from_its_own_threads() {
         assert_eq!(until_the_end(&events).len(), 1);
         second.join().unwrap();
         let ended_at = elapsed();
-        drop(node);
+        let not_called = socket.when_sending.lock().unwrap().take();
+        drop((node, not_called));
         assert_eq!(node_threads(), THREE, "those of the other node");
         assert!(pace == Pace::Hasty || elapsed() == ended_at, "it took {:?}", elapsed() - ended_at);
         drop(other);
