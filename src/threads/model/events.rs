@@ -70,6 +70,7 @@ fn subscriptions_come_and_go_while_events_are_published() {
             spawn(move || {
                 let events = node.subscribe();
                 let first = events.try_recv();
+                assert!(node.stats().own_keys <= 1);
                 assert!(matches!(first, None | Some(Event::Update { .. })), "{first:?}");
             })
         });
