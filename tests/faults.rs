@@ -153,6 +153,9 @@ fn found(folder: &Path, filter: &str) -> Option<String> {
         .args(["test", "--quiet", "--lib", filter])
         .env("RUSTFLAGS", "--cfg shuttle -Awarnings")
         .env("CARGO_TARGET_DIR", folder.join("target"))
+        // Built often and run for moments.
+        .env("CARGO_PROFILE_TEST_OPT_LEVEL", "1")
+        .env("CARGO_PROFILE_TEST_DEBUG", "0")
         .env("RUST_BACKTRACE", "0")
         .env_remove("SCHEDULES")
         .output()
@@ -174,10 +177,11 @@ fn copy_source(to: &Path) {
     fs::copy(root.join("Cargo.lock"), to.join("Cargo.lock")).unwrap();
     fs::copy(root.join("README.md"), to.join("README.md")).unwrap();
     // Only the library is built there.
-    let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
-    let bench = manifest.find("[[bench]]").unwrap();
-    let after = manifest[bench..].find("[profile").map_or(manifest.len(), |at| bench + at);
-    fs::write(to.join("Cargo.toml"), manifest[..bench].to_owned() + &manifest[after..]).unwrap();
+    let mut manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
+    let start = manifest.find("[[bench]]").unwrap();
+    let end = manifest[start + 1..].find("\n[").map_or(manifest.len(), |end| start + 1 + end);
+    manifest.replace_range(start..end, "");
+    fs::write(to.join("Cargo.toml"), manifest).unwrap();
 }
 
 fn copy_folder(from: &Path, to: &Path) {
