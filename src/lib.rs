@@ -59,6 +59,9 @@ mod threads;
 pub mod snapshot;
 pub mod gossiper;
 pub mod builder;
+// On top.
+#[cfg(feature = "sim")]
+pub mod sim;
 
 pub use builder::Builder;
 pub use config::{Config, Limits};

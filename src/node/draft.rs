@@ -9,8 +9,9 @@ use crate::state::{Mark, Progress, Row, Telling, place};
 use crate::stats::Refusal;
 use crate::wire::{Answer, Columns, Message, Want, put_row, put_want};
 
-/// What an answer takes beside the header and its sequences, at most: ids, rest of the window, rate, credit, lengths.
-const ANSWER_BYTES: usize = 5 + 40 + 9 + 1 + 5 + 2 + 4 * 3;
+/// What an answer takes beside the header and its sequences, at most: ids, rest of the window, rate, fingerprint, credit,
+/// lengths.
+const ANSWER_BYTES: usize = 5 + 40 + 9 + 23 + 1 + 5 + 2 + 4 * 3;
 /// Waiting entries are counted up to this to rank owners: a datagram holds no more small ones.
 const COUNTED_ENTRIES: usize = 128;
 
@@ -175,6 +176,7 @@ impl Node {
             id,
             rest: draft.rest,
             rate_change: rate_change as i64,
+            fingerprint: self.fingerprint_for(sender),
             columns: columns.map(|columns| Columns { heartbeats: &draft.columns, ..columns }),
             records: &draft.records,
             want_id: if credit.is_some() { want_id } else { 0 },

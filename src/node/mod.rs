@@ -12,6 +12,7 @@
 mod answers;
 mod deltas;
 mod draft;
+mod fingerprints;
 mod guard;
 mod judge;
 mod learn;
@@ -38,6 +39,7 @@ use crate::select::Partners;
 use crate::state::{OwnMap, Ring, Row};
 use crate::stats::Stats;
 
+use fingerprints::Fingerprints;
 use guard::{LogLimit, PauseGuard};
 use local::WriteRate;
 pub use output::{LogLine, Output};
@@ -53,6 +55,7 @@ pub struct Node {
     /// How often a heartbeat can be expected to advance here: once in an interval, unless the ring is so large that a round's
     /// budget covers only part of it.
     expected_advance: Duration,
+    fingerprints: Fingerprints,
     flow: Flow,
     write_rate: WriteRate,
     catch_up: CatchUp,
@@ -134,6 +137,7 @@ impl Node {
             seeds: vec![Vec::new(); config.seeds.len()],
             judge: Judge::new(&config.detector, config.interval, config.interval),
             expected_advance: config.interval,
+            fingerprints: Fingerprints::default(),
             flow: Flow::new(FlowConfig::default()),
             write_rate: WriteRate::new(now),
             catch_up: CatchUp::new(config.limits.catch_up_datagrams, dice.u32(..)),

@@ -49,6 +49,7 @@ fn faults() -> impl Strategy<Value = Faults> {
         loss,
         duplication,
         delay: ms(0)..ms(slowest),
+        ..Faults::NONE
     })
 }
 
@@ -128,7 +129,7 @@ fn values(map: &Map) -> impl Iterator<Item = (Key, Value)> + '_ {
 }
 
 fn run(net: &mut Net, witness: &mut Witness, duration: std::time::Duration) {
-    let end = net.now + duration;
+    let end = net.now() + duration;
     while net.step(end) {
         witness.look(net);
     }
@@ -147,7 +148,7 @@ fn apply(net: &mut Net, witness: &mut Witness, op: &Op) {
         }
         Op::Pause { at } => net.pause(peer(at)),
         Op::Resume { at } => net.resume(peer(at)),
-        Op::Cut { one, other } => net.cut(peer(one), peer(other)),
+        Op::Cut { one, other } => net.cut(&[peer(one)], &[peer(other)]),
         Op::Heal => net.heal(),
         Op::Run { ms: millis } => run(net, witness, ms(millis)),
     }
@@ -163,7 +164,7 @@ proptest! {
     fn everyone_agrees_once_the_faults_end(seed: u64, faults in faults(), ops in vec(op(), 1..40)) {
         let mut net = Net::new(seed);
         let peers = net.cluster(NODES, Config { grace: secs(15), ..config() });
-        net.faults = faults;
+        *net.faults() = faults;
         let mut witness = Witness { peers, written: BTreeMap::new(), told: BTreeMap::new() };
         for op in &ops {
             apply(&mut net, &mut witness, op);
@@ -171,7 +172,7 @@ proptest! {
         for peer in witness.peers.clone() {
             net.resume(peer);
         }
-        net.faults = Faults::NONE;
+        *net.faults() = Faults::NONE;
         net.heal();
         let mut waited = 0;
         while !net.agrees() {

@@ -55,6 +55,10 @@ impl<T> Sender<T> {
 }
 
 impl<T> Receiver<T> {
+    pub(crate) fn len(&self) -> usize {
+        self.0.state.lock().queue.len()
+    }
+
     pub(crate) fn try_recv(&self) -> Result<T, Nothing> {
         self.0.state.lock().queue.pop_front().ok_or(Nothing)
     }
