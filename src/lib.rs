@@ -51,6 +51,7 @@ pub mod select;
 // Core.
 pub mod node;
 // Edge.
+mod sync;
 pub mod transport;
 pub mod subscription;
 mod threads;

@@ -5,8 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
 use crate::config::Config;
 use crate::error::Error;
 use crate::event::Event;
@@ -17,6 +15,7 @@ use crate::sim::At;
 use crate::sim::clock::{Clock, START_MS};
 use crate::sim::network::Datagram;
 use crate::subscription::Subscribers;
+use crate::sync::Mutex;
 
 /// The receive buffer that a node asks for holds a thousand datagrams; those that come later are lost.
 const SOCKET_DATAGRAMS: usize = 1_000;
