@@ -105,7 +105,7 @@ pub enum Event {
         /// The cluster it belongs to.
         cluster: String,
     },
-    /// This subscription was too slow and `count` events were dropped before the next one. Read the state afresh.
+    /// This subscription was too slow and `count` events were dropped. Read the state afresh.
     Missed {
         /// How many.
         count: u64,

@@ -51,6 +51,7 @@ pub mod select;
 // Core.
 pub mod node;
 // Edge.
+mod sync;
 pub mod transport;
 pub mod subscription;
 mod threads;
@@ -58,6 +59,9 @@ mod threads;
 pub mod snapshot;
 pub mod gossiper;
 pub mod builder;
+// On top.
+#[cfg(feature = "sim")]
+pub mod sim;
 
 pub use builder::Builder;
 pub use config::{Config, Limits};

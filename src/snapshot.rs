@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::instant::Instant;
+use crate::node::Node;
 use crate::peer::{Peer, PeerInfo};
 use crate::state::Entry;
 use crate::value::{Key, Value};
@@ -40,7 +41,7 @@ impl PeerEntry {
 }
 
 /// Everything that a node held at one moment.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Snapshot {
     /// Every peer, the node itself included.
@@ -48,6 +49,16 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// What a node holds when its own clock shows `now`.
+    pub fn of(node: &Node, now: Instant) -> Snapshot {
+        let peers = node.peers().map(|(peer, _)| peer).chain([node.me()]);
+        let peers = peers.filter_map(|peer| {
+            let entries = node.map(peer)?.readable("", now).map(|entry| PeerEntry::new(peer, entry));
+            Some((peer, PeerSnapshot { entries: entries.collect(), info: node.peer(now, peer)? }))
+        });
+        Snapshot { peers: peers.collect() }
+    }
+
     /// The value of a key of a peer's map.
     pub fn get(&self, peer: Peer, key: &str) -> Option<&Value> {
         let entries = &self.peers.get(&peer)?.entries;

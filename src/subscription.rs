@@ -1,13 +1,10 @@
 //! Events on their way to the program: bounded, in order, and never a reason for gossip to wait.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use parking_lot::Mutex;
-
 use crate::event::{Event, EventFilter};
+use crate::sync::{AtomicU64, Mutex, Ordering, Receiver, Sender, bounded};
 
 /// All subscriptions of one node.
 #[derive(Debug, Default)]
@@ -15,12 +12,14 @@ pub(crate) struct Subscribers {
     next_id: u64,
     list: Vec<Subscriber>,
     missed: u64,
+    closed: bool,
 }
 
 #[derive(Debug)]
 struct Subscriber {
     id: u64,
     filter: EventFilter,
+    capacity: usize,
     sender: Sender<Event>,
     /// To take out the oldest event when the channel is full.
     receiver: Receiver<Event>,
@@ -29,12 +28,16 @@ struct Subscriber {
 
 impl Subscribers {
     pub(crate) fn subscribe(this: &Arc<Mutex<Subscribers>>, filter: EventFilter, capacity: usize) -> Subscription {
-        let (sender, receiver) = bounded(capacity);
+        // The last event has a place of its own: where it pushed another out, `Missed` would come after it.
+        let (sender, receiver) = bounded(capacity + 1);
         let missed = Arc::new(AtomicU64::new(0));
         let mut subscribers = this.lock();
         subscribers.next_id += 1;
         let id = subscribers.next_id;
-        subscribers.list.push(Subscriber { id, filter, sender, receiver: receiver.clone(), missed: missed.clone() });
+        if !subscribers.closed {
+            let (receiver, missed) = (receiver.clone(), missed.clone());
+            subscribers.list.push(Subscriber { id, filter, capacity, sender, receiver, missed });
+        }
         Subscription { id, receiver, missed, subscribers: Arc::downgrade(this) }
     }
 
@@ -44,14 +47,15 @@ impl Subscribers {
             if !subscriber.filter.takes(event) {
                 continue;
             }
-            let mut event = event.clone();
-            while let Err(TrySendError::Full(back)) = subscriber.sender.try_send(event) {
-                event = back;
+            let is_last = matches!(event, Event::Stopped { .. });
+            while !is_last && subscriber.sender.len() >= subscriber.capacity {
                 if subscriber.receiver.try_recv().is_ok() {
                     subscriber.missed.fetch_add(1, Ordering::Relaxed);
                     self.missed += 1;
                 }
             }
+            // Nobody else sends, so there is room.
+            let _ = subscriber.sender.try_send(event.clone());
         }
     }
 
@@ -59,16 +63,18 @@ impl Subscribers {
         self.missed
     }
 
-    /// Ends every subscription once what is in it was read.
+    /// Ends every subscription once what is in it was read, and those to come at once.
     pub(crate) fn close(&mut self) {
+        self.closed = true;
         self.list.clear();
     }
 }
 
 /// The events of a node, as [`Gossiper::subscribe`](crate::gossiper::Gossiper::subscribe) gives them. Dropping it ends it.
 ///
-/// Events wait in a bounded channel. When the program is too slow the oldest give way, and the next thing that it reads is
-/// [`Event::Missed`] with their number. After the node has stopped, what is left can be read, and then comes the end.
+/// Events wait in a bounded channel. When the program is too slow the oldest give way, and one of the next things that it reads,
+/// at the latest before [`Event::Stopped`], is [`Event::Missed`] with their number. After the node has stopped, what is left
+/// can be read, and then comes the end.
 #[derive(Debug)]
 pub struct Subscription {
     id: u64,

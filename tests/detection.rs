@@ -15,7 +15,7 @@ fn is_failure(event: &Event) -> bool {
 #[test]
 fn nobody_fails_for_one_lost_datagram_in_twenty() {
     let mut net = Net::new(500);
-    net.faults = Faults { loss: 0.05, ..Faults::NONE };
+    *net.faults() = Faults { loss: 0.05, ..Faults::NONE };
     net.cluster(50, config());
     net.run_for(secs(3_000));
     let mistakes: usize = net.running().iter().map(|node| net.count(*node, is_failure)).sum();

@@ -15,9 +15,9 @@ use grapevine::{Config, Event, Peer, PeerState, Value};
 const HOUR_MS: i64 = 3_600_000;
 
 fn digests_wanted(net: &mut Net, of: Peer) -> u64 {
-    net.tap = Some(Vec::new());
+    net.tap();
     net.run_for(secs(3));
-    let sent = net.tap.take().unwrap();
+    let sent = net.tapped();
     let own = sent.iter().filter(|(from, ..)| *from == of);
     let mut wanted = own.filter_map(|(_, _, datagram)| match Message::decode(datagram) {
         Ok((_, Message::Digest(digest))) => Some(digest.rates.wanted),
@@ -114,7 +114,7 @@ fn a_map_that_is_within_the_limits_arrives_whatever_was_there_before() {
     let nodes = net.cluster(2, Config { limits, ..config() });
     net.set(nodes[0], "a", &"x".repeat(3_000));
     net.run_for(secs(5));
-    net.cut(nodes[0], nodes[1]);
+    net.cut(&[nodes[0]], &[nodes[1]]);
     net.set(nodes[0], "a", "small");
     net.set(nodes[0], "b", &"y".repeat(3_000));
     net.set(nodes[0], "a", "tiny");
@@ -204,11 +204,11 @@ fn lives_end_elsewhere_when_they_end() {
     let nodes = net.cluster(2, Config { interval: secs(60), grace: secs(36_000), ..config() });
     net.run_for(secs(300));
     net.take_events(nodes[1]);
-    let set = net.now;
+    let set = net.now();
     net.set_for(nodes[0], "brief", "v", secs(5));
     net.run_for(secs(1));
     // The owner's own word for it shall not help.
-    net.cut(nodes[0], nodes[1]);
+    net.cut(&[nodes[0]], &[nodes[1]]);
     net.run_for(secs(30));
     let ends = net.events(nodes[1]).iter().filter(|(_, event)| matches!(event, Event::Expire { .. }));
     let ends: Vec<_> = ends.map(|(at, _)| *at - set).collect();
@@ -221,7 +221,7 @@ fn who_leaves_convicts_nobody() {
     let mut net = Net::new(10);
     let nodes = net.cluster(4, config());
     net.run_for(secs(20));
-    net.cut_apart(&nodes[..1], &nodes[1..]);
+    net.cut(&nodes[..1], &nodes[1..]);
     net.take_events(nodes[0]);
     net.leave(nodes[0]);
     net.run_for(secs(30));
@@ -241,7 +241,7 @@ fn an_answer_to_an_older_digest_is_no_farewell() {
     });
     let digest = sent.iter().find(|datagram| matches!(Message::decode(datagram), Ok((_, Message::Digest(_)))));
     let answers = net.hand(nodes[1], nodes[0].addr(), digest.expect("news goes out at once"));
-    net.cut(nodes[0], nodes[1]);
+    net.cut(&[nodes[0]], &[nodes[1]]);
     net.leave(nodes[0]);
     for (_, answer) in answers {
         net.hand(nodes[0], nodes[1].addr(), &answer);

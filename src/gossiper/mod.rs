@@ -2,13 +2,10 @@
 
 mod reading;
 
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant as Clock};
 
-use parking_lot::Mutex;
 use serde::Serialize;
 
 use crate::config::Config;
@@ -19,6 +16,8 @@ use crate::node::{Node, Output};
 use crate::peer::Peer;
 use crate::stats::Stats;
 use crate::subscription::{Subscribers, Subscription};
+use crate::sync::thread::{self, JoinHandle, ThreadId};
+use crate::sync::{self, Mutex};
 use crate::threads::{self, Shared};
 use crate::transport::{Transport, UdpTransport};
 use crate::value::Value;
@@ -50,6 +49,7 @@ struct Inner {
     bound: SocketAddr,
     events: usize,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    thread_ids: OnceLock<Vec<ThreadId>>,
 }
 
 impl Gossiper {
@@ -94,13 +94,15 @@ impl Gossiper {
         }
         let peer = Peer::from(advertise);
         let events = config.limits.events;
-        let node = Node::new(config, peer, Instant::ZERO, threads::wall_clock(), unpredictable())?;
-        let shared = Shared::new(node, transport, Clock::now());
-        let inner = Inner { shared, peer, bound, events, threads: Mutex::default() };
+        let node = Node::new(config, peer, Instant::ZERO, sync::wall_clock(), sync::unpredictable())?;
+        let shared = Shared::new(node, transport, sync::now());
+        let inner = Inner { shared, peer, bound, events, threads: Mutex::default(), thread_ids: OnceLock::new() };
         let node = Gossiper { inner: Arc::new(inner) };
         let prepared = prepare(&node);
         node.inner.shared.resolve_all();
-        *node.inner.threads.lock() = threads::start(&node.inner.shared)?;
+        let threads = threads::start(&node.inner.shared)?;
+        node.inner.thread_ids.get_or_init(|| threads.iter().map(|thread| thread.thread().id()).collect());
+        *node.inner.threads.lock() = threads;
         log::info!("node {peer} started, bound to {bound}");
         Ok((node, prepared))
     }
@@ -256,11 +258,7 @@ impl Gossiper {
 
     /// The events that pass `filter` from now on.
     pub fn subscribe_to(&self, filter: EventFilter) -> Subscription {
-        let subscription = Subscribers::subscribe(&self.inner.shared.subscribers, filter, self.inner.events);
-        if self.inner.shared.is_stopped() {
-            self.inner.shared.subscribers.lock().close();
-        }
-        subscription
+        Subscribers::subscribe(&self.inner.shared.subscribers, filter, self.inner.events)
     }
 
     /// Waits until `holds` is true: it is called now and after every event, on this thread and without any lock. False if
@@ -339,11 +337,6 @@ impl Gossiper {
     }
 }
 
-/// A number that nobody can guess, by way of the keys that the standard library draws for its hash maps.
-fn unpredictable() -> u64 {
-    RandomState::new().build_hasher().finish()
-}
-
 impl std::fmt::Debug for Gossiper {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Gossiper").field("peer", &self.inner.peer).finish_non_exhaustive()
@@ -353,11 +346,14 @@ impl std::fmt::Debug for Gossiper {
 impl Inner {
     fn stop(&self) {
         self.shared.stop(None);
-        let me = std::thread::current().id();
+        // A transport or a logger may stop the node on one of its own threads, which cannot wait for itself, nor for
+        // somebody else who waits for it.
+        let me = thread::current().id();
+        if self.thread_ids.get().is_some_and(|ids| ids.contains(&me)) {
+            return;
+        }
         for thread in self.threads.lock().drain(..) {
-            if thread.thread().id() != me {
-                let _ = thread.join();
-            }
+            let _ = thread.join();
         }
     }
 }

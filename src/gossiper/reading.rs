@@ -2,7 +2,7 @@
 
 use crate::gossiper::Gossiper;
 use crate::peer::{Peer, PeerInfo, PeerState};
-use crate::snapshot::{PeerEntry, PeerSnapshot, Snapshot};
+use crate::snapshot::{PeerEntry, Snapshot};
 use crate::value::{Key, Value};
 
 impl Gossiper {
@@ -92,14 +92,7 @@ impl Gossiper {
     /// # Ok::<(), grapevine::Error>(())
     /// ```
     pub fn snapshot(&self) -> Snapshot {
-        self.read(|node, now| {
-            let peers = node.peers().map(|(peer, _)| peer).chain([node.me()]);
-            let peers = peers.filter_map(|peer| {
-                let entries = node.map(peer)?.readable("", now).map(|entry| PeerEntry::new(peer, entry));
-                Some((peer, PeerSnapshot { entries: entries.collect(), info: node.peer(now, peer)? }))
-            });
-            Snapshot { peers: peers.collect() }
-        })
+        self.read(Snapshot::of)
     }
 
     /// All peers except this node, whatever their state, in the order of their addresses; forgotten ones excepted, of whom

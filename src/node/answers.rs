@@ -107,6 +107,7 @@ impl Node {
         let asked = self.take_asked(answer.id);
         if asked {
             self.flow.shared(answer.rate_change as f64);
+            self.check_fingerprint(now, sender.from, answer.fingerprint, out);
             self.news.answered(answer.id, |owner| answer.wants(base).flatten().any(|want| want.owner == owner));
         }
         for row in answer.rows(base).flatten() {

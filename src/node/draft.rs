@@ -4,15 +4,14 @@ use crate::instant::Instant;
 use crate::node::receive::Sender;
 use crate::node::{Node, Output};
 use crate::peer::Peer;
-use crate::reconcile::{Packed, Room, pack_owner};
+use crate::reconcile::{Packed, Room, deepest_first, pack_owner, waiting_entries};
 use crate::state::{Mark, Progress, Row, Telling, place};
 use crate::stats::Refusal;
 use crate::wire::{Answer, Columns, Message, Want, put_row, put_want};
 
-/// What an answer takes beside the header and its sequences, at most: ids, rest of the window, rate, credit, lengths.
-const ANSWER_BYTES: usize = 5 + 40 + 9 + 1 + 5 + 2 + 4 * 3;
-/// Waiting entries are counted up to this to rank owners: a datagram holds no more small ones.
-const COUNTED_ENTRIES: usize = 128;
+/// What an answer takes beside the header and its sequences, at most: ids, rest of the window, rate, fingerprint, credit,
+/// lengths.
+const ANSWER_BYTES: usize = 5 + 40 + 9 + 23 + 1 + 5 + 2 + 4 * 3;
 
 /// An answer in the making, in buffers that are used again.
 #[derive(Default)]
@@ -119,8 +118,9 @@ impl Node {
                 Some(member) => member.replica.map(),
                 None => self.ring.own().map(),
             };
-            let waiting = map.after(from).take(COUNTED_ENTRIES).count();
-            draft.waiting.push((waiting, Want { owner, progress: theirs.progress, unfinished: (0, 0) }));
+            draft
+                .waiting
+                .push((waiting_entries(map, from), Want { owner, progress: theirs.progress, unfinished: (0, 0) }));
         } else if lacks(&mine.progress, &theirs.progress)
             && owner != self.ring.me()
             && !self.catch_up.is_asking_for(owner)
@@ -175,6 +175,7 @@ impl Node {
             id,
             rest: draft.rest,
             rate_change: rate_change as i64,
+            fingerprint: self.fingerprint_for(sender),
             columns: columns.map(|columns| Columns { heartbeats: &draft.columns, ..columns }),
             records: &draft.records,
             want_id: if credit.is_some() { want_id } else { 0 },
@@ -196,10 +197,7 @@ impl Node {
     }
 
     fn fill_deltas(&mut self, now: Instant, draft: &mut Draft) {
-        // Depth first: the owner with the most waiting entries first, ties at random (van Renesse et al. 2008,
-        // section 3.2).
-        self.dice.shuffle(&mut draft.waiting);
-        draft.waiting.sort_by_key(|(waiting, _)| std::cmp::Reverse(*waiting));
+        deepest_first(&mut draft.waiting, &mut self.dice);
         let base = self.generation();
         let empty_datagram_bytes = self.delta_room();
         let room = Room { bytes: draft.left(), empty_datagram_bytes };

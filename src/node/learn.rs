@@ -8,7 +8,7 @@ use crate::detector::Judge;
 use crate::event::Event;
 use crate::instant::Instant;
 use crate::node::guard::once_a_minute;
-use crate::node::{Node, Output};
+use crate::node::{Node, OPEN_DIGESTS, Output};
 use crate::peer::{Peer, PeerState};
 use crate::state::{Change, Mark, Member, Row, Telling};
 use crate::stats::Refusal;
@@ -188,12 +188,7 @@ impl Node {
             self.refuse(now, Refusal::FutureGeneration, from, out);
             return;
         }
-        if once_a_minute(&mut self.last_renewal, now) {
-            // Not just the next one: a run before this one, which met the same past, may have taken that.
-            let beyond = heard.generation.saturating_add(self.dice.u64(1..=RENEWAL_SPREAD_MS));
-            let generation = self.unix_ms(now).max(beyond).max(mine.generation.saturating_add(1));
-            self.ring.renew(generation);
-            self.news.add_own(self.ring.me());
+        if let Some(generation) = self.renew(now, heard.generation) {
             out.log(
                 Level::Info,
                 format!("heard of this node's own past or of a twin from {from}; took generation {generation}"),
@@ -203,6 +198,22 @@ impl Node {
             let me = self.ring.me();
             out.log(Level::Warn, format!("another program seems to use the address {me} (told by {from}); give one of them another `advertise`"));
         }
+    }
+
+    /// Takes a generation above this one and above its own, once a minute at most; everyone then fetches the map anew.
+    pub(super) fn renew(&mut self, now: Instant, heard: u64) -> Option<u64> {
+        if !once_a_minute(&mut self.last_renewal, now) {
+            return None;
+        }
+        // Not just the next one: a run before this one, which met the same past, may have taken that.
+        let beyond = heard.saturating_add(self.dice.u64(1..=RENEWAL_SPREAD_MS));
+        let generation = self.unix_ms(now).max(beyond).max(self.generation().saturating_add(1));
+        self.ring.renew(generation);
+        self.fingerprints.clear();
+        // Answers to what was asked before are about the run that has ended.
+        self.asked = [0; OPEN_DIGESTS];
+        self.news.add_own(self.ring.me());
+        Some(generation)
     }
 }
 

@@ -248,6 +248,7 @@ impl Node {
     pub(super) fn own_changed(&mut self, now: Instant, change: Change, out: &mut Output) {
         let event: Event = event_of(self.ring.me(), self.generation(), change);
         out.events.push(event);
+        self.fingerprints.note(self.ring.own().fingerprint());
         self.news.add_own(self.ring.me());
         self.tell_news(now, out);
     }

@@ -12,6 +12,7 @@
 mod answers;
 mod deltas;
 mod draft;
+mod fingerprints;
 mod guard;
 mod judge;
 mod learn;
@@ -38,6 +39,7 @@ use crate::select::Partners;
 use crate::state::{OwnMap, Ring, Row};
 use crate::stats::Stats;
 
+use fingerprints::Fingerprints;
 use guard::{LogLimit, PauseGuard};
 use local::WriteRate;
 pub use output::{LogLine, Output};
@@ -53,6 +55,7 @@ pub struct Node {
     /// How often a heartbeat can be expected to advance here: once in an interval, unless the ring is so large that a round's
     /// budget covers only part of it.
     expected_advance: Duration,
+    fingerprints: Fingerprints,
     flow: Flow,
     write_rate: WriteRate,
     catch_up: CatchUp,
@@ -68,6 +71,8 @@ pub struct Node {
     /// The round's live partners whose turn is still to come, and whose it is.
     turns: VecDeque<Peer>,
     turn_partner: Option<Peer>,
+    /// How many of that partner's answers are still to come: one to each part of the digest.
+    turn_answers: usize,
     /// When the next one has its turn, should that partner not answer.
     turn_ends: Option<Instant>,
     /// What the last turn's digests took.
@@ -134,6 +139,7 @@ impl Node {
             seeds: vec![Vec::new(); config.seeds.len()],
             judge: Judge::new(&config.detector, config.interval, config.interval),
             expected_advance: config.interval,
+            fingerprints: Fingerprints::default(),
             flow: Flow::new(FlowConfig::default()),
             write_rate: WriteRate::new(now),
             catch_up: CatchUp::new(config.limits.catch_up_datagrams, dice.u32(..)),
@@ -147,6 +153,7 @@ impl Node {
             turns: VecDeque::new(),
             turn_bytes: 0,
             turn_partner: None,
+            turn_answers: 0,
             turn_ends: None,
             // They are tried as soon as their addresses are known; this is for those who then do not answer.
             next_join: (!config.seeds.is_empty()).then_some(now + FIRST_JOIN_DELAY.min(config.interval)),

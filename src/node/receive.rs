@@ -72,7 +72,10 @@ impl Node {
         self.keep_token(from, &header);
         // An answer, or the digest of one who has another roster.
         if self.turn_partner == Some(header.sender) && !matches!(message, Message::Delta(_) | Message::Want(_)) {
-            self.turn(now, out);
+            self.turn_answers = self.turn_answers.saturating_sub(1);
+            if self.turn_answers == 0 {
+                self.turn(now, out);
+            }
         }
         handled
     }

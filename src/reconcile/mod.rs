@@ -10,4 +10,4 @@ pub use catch_up::{CatchUp, Session};
 pub use digests::{DigestSet, PreparedDigest};
 pub(crate) use digests::{heartbeat_difference, heartbeat_told};
 pub use news::News;
-pub use pack::{Packed, Room, pack_owner};
+pub use pack::{Packed, Room, deepest_first, pack_owner, waiting_entries};

@@ -1,5 +1,9 @@
 //! Filling datagrams with deltas, depth first, cut at the byte budget.
 
+use std::cmp::Reverse;
+
+use fastrand::Rng;
+
 use crate::instant::Instant;
 use crate::state::{Content, Entry, Map, Progress, Ring};
 use crate::value::Key;
@@ -7,6 +11,8 @@ use crate::wire::{DELTA_HEAD_BYTES, ENTRY_HEAD_BYTES, Want, entry_bytes, put_del
 
 /// A piece of a value smaller than this is not worth its head; it waits for the next datagram.
 const MIN_PIECE_BYTES: usize = 128;
+/// Waiting entries are counted up to this to rank owners: a datagram holds no more small ones.
+const COUNTED_ENTRIES: usize = 128;
 
 /// How much space there is for deltas.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +30,18 @@ pub enum Packed {
     All,
     /// There is more; the want was moved forward past what is in the datagram.
     Cut,
+}
+
+/// How many entries of a map wait for a copy that holds everything up to `from`; counted only as far as ranking needs it.
+pub fn waiting_entries(map: &Map, from: u64) -> usize {
+    map.after(from).take(COUNTED_ENTRIES).count()
+}
+
+/// Depth first: brings the owner with the most waiting entries to the front, ties at random (van Renesse et al. 2008,
+/// section 3.2).
+pub fn deepest_first<T>(waiting: &mut [(usize, T)], dice: &mut Rng) {
+    dice.shuffle(waiting);
+    waiting.sort_by_key(|(entries, _)| Reverse(*entries));
 }
 
 /// Packs what `want` lacks of its owner into `out`, up to `room`, and moves `want` forward as if it had arrived.

@@ -1,7 +1,10 @@
 //! One owner's keys: by name, by version, by deadline.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::Hasher;
 use std::ops::Bound;
+
+use siphasher::sip::SipHasher13;
 
 use crate::instant::Instant;
 use crate::value::{Key, Value};
@@ -53,6 +56,21 @@ impl Entry {
         }
     }
 
+    /// The same for everyone who holds what the owner wrote, also where its life has ended already, or ended on the way.
+    fn hash(&self, key: &Key) -> u64 {
+        let mut hasher = SipHasher13::new();
+        hasher.write_u64(self.version);
+        hasher.write(key.as_bytes());
+        match &self.content {
+            Content::Value(value) if self.deadline.is_none() => {
+                hasher.write_u8(1);
+                hasher.write(value.as_bytes());
+            }
+            _ => hasher.write_u8(if self.is_tombstone() { 0 } else { 2 }),
+        }
+        hasher.finish()
+    }
+
     fn bytes(&self, key: &Key) -> usize {
         let value = match &self.content {
             Content::Value(value) => value.as_bytes().len(),
@@ -72,6 +90,8 @@ pub struct Map {
     by_deadline: BTreeSet<(Instant, Key)>,
     bytes: usize,
     held_over: usize,
+    /// The sum (wrapping) of the hashes of every entry that is not held over.
+    sum: u64,
     /// Whether some of these are of the present generation.
     held_over_within_run: bool,
     /// How far the owner was, at least, when it told what is confirmed here: a key that is missing may have been
@@ -125,6 +145,14 @@ impl Map {
     /// Bytes held: key + value + [`Map::ENTRY_OVERHEAD`] for each entry.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// What tells two copies apart that are equally far: the lower half of the sum (wrapping) of the hashes of all entries.
+    ///
+    /// A hash is SipHash-1-3 with a zero key over the version (8 bytes, little-endian), the key, and 1 with the value, or 2 for a
+    /// value with a life, or 0 for a tombstone.
+    pub fn sum(&self) -> u32 {
+        self.sum as u32
     }
 
     /// Whether entries are held over from before a transfer.
@@ -185,6 +213,7 @@ impl Map {
     ///
     /// Only what is confirmed is looked at: who lies about ever higher floors would have the whole map walked for each of them.
     pub(crate) fn hold_over(&mut self) {
+        self.sum = 0;
         self.horizon = 0;
         for key in std::mem::take(&mut self.by_version).into_values() {
             if let Some(entry) = self.entries.get_mut(&key) {
@@ -251,6 +280,7 @@ impl Map {
             self.held_over += 1;
         } else {
             self.by_version.insert(entry.version, key.clone());
+            self.sum = self.sum.wrapping_add(entry.hash(key));
         }
         if let (Some(deadline), Content::Value(_)) = (entry.deadline, &entry.content) {
             self.by_deadline.insert((deadline, key.clone()));
@@ -263,6 +293,7 @@ impl Map {
             self.held_over_within_run &= self.held_over > 0;
         } else {
             self.by_version.remove(&entry.version);
+            self.sum = self.sum.wrapping_sub(entry.hash(key));
         }
         if let (Some(deadline), Content::Value(_)) = (entry.deadline, &entry.content) {
             self.by_deadline.remove(&(deadline, key.clone()));

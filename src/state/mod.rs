@@ -14,7 +14,7 @@ mod ring;
 pub use map::{Content, Entry, Map};
 pub use member::{Mark, Member, Row, Telling};
 pub use own::{Change, OwnMap};
-pub use progress::{Delta, DeltaEntry, Offer, Progress};
+pub use progress::{Delta, DeltaEntry, Fingerprint, Offer, Progress};
 pub use replica::{Applied, Replica, Unfinished};
 pub use ring::{Ring, RosterSum};
 pub(crate) use ring::{in_window, place};

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::instant::Instant;
 use crate::state::map::{Content, Entry, Map};
-use crate::state::progress::Progress;
+use crate::state::progress::{Fingerprint, Progress};
 use crate::value::{Key, Value};
 
 /// What became of a key; the body of an [`Event`](crate::event::Event).
@@ -74,6 +74,11 @@ impl OwnMap {
     /// How far it is, which is by definition as far as anyone can be.
     pub fn progress(&self) -> Progress {
         Progress { generation: self.generation, max: self.version, floor: self.floor }
+    }
+
+    /// What a copy comes to that is as far as this.
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint { max: self.version, floor: self.floor, sum: self.map.sum() }
     }
 
     /// The entries.

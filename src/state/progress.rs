@@ -57,6 +57,17 @@ impl Progress {
     }
 }
 
+/// What a copy of a map comes to. Two that are equally far are equal exactly if their sums are; a copy that differs was lied to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Fingerprint {
+    /// [`Progress::max`].
+    pub max: u64,
+    /// [`Progress::floor`].
+    pub floor: u64,
+    /// [`Map::sum`].
+    pub sum: u32,
+}
+
 /// What an answer about one owner says besides its entries: it is complete for the versions in (from, to].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Delta {

@@ -4,7 +4,7 @@ use crate::config::Limits;
 use crate::instant::Instant;
 use crate::state::map::{Content, Entry, Map};
 use crate::state::own::Change;
-use crate::state::progress::{Delta, DeltaEntry, Progress};
+use crate::state::progress::{Delta, DeltaEntry, Fingerprint, Progress};
 use crate::stats::Refusal;
 use crate::value::Value;
 
@@ -62,6 +62,14 @@ impl Replica {
     /// The highest version that can be served to others.
     pub fn last_servable(&self) -> u64 {
         self.refused.map_or(self.progress.max, |refused| self.progress.max.min(refused.saturating_sub(1)))
+    }
+
+    /// What this copy comes to, if it is what the owner's map was at that version: `None` on the way to a later one, in which
+    /// case keys overwritten above what has come are missing here, and where something was not held because it was over a limit.
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        let Progress { max, floor, .. } = self.progress;
+        let is_confirmed = max >= self.map.horizon && !self.progress.in_transfer() && !self.map.has_held_over();
+        (max > 0 && is_confirmed && self.refused.is_none()).then(|| Fingerprint { max, floor, sum: self.map.sum() })
     }
 
     /// The value of which some pieces have come.

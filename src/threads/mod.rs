@@ -1,18 +1,20 @@
 //! The three threads of a node. Each is thin: take the lock, call one method of the core, publish its events, let go, send its
 //! datagrams.
 
+#[cfg(all(test, shuttle))]
+mod model;
 mod seeds;
 mod shared;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant as Clock, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant as Clock};
 
 use crate::error::Error;
 use crate::instant::Instant;
 use crate::node::{Node, Output};
+use crate::sync::thread::{self, JoinHandle};
+use crate::sync::{self, Ordering};
 
 use shared::Alarm;
 pub(crate) use shared::Shared;
@@ -62,18 +64,19 @@ fn receive(shared: &Arc<Shared>) {
     let mut backoff = FIRST_BACKOFF;
     let mut last_log: Option<Clock> = None;
     while !shared.is_stopped() {
+        let asked = shared.drain.asked();
         match shared.transport.receive(&mut buffer) {
             Ok(Some((len, from))) => {
                 backoff = FIRST_BACKOFF;
                 shared.act(&mut out, |node, now, out| node.handle_datagram(now, from, &buffer[..len], out));
             }
-            Ok(None) => {
-                let _ = shared.drained.0.try_send(());
-            }
+            // Asked meanwhile: this may be the interruption, but also a second without datagrams that ended before one came.
+            Ok(None) if shared.drain.asked() != asked => shared.transport.interrupt(),
+            Ok(None) => shared.drain.answer(asked),
             Err(error) => {
                 shared.receive_errors.fetch_add(1, Ordering::Relaxed);
-                if last_log.is_none_or(|last| last.elapsed() >= LOG_PAUSE) {
-                    last_log = Some(Clock::now());
+                if last_log.is_none_or(|last| sync::now() - last >= LOG_PAUSE) {
+                    last_log = Some(sync::now());
                     log::warn!("cannot receive: {error}; trying again");
                 }
                 thread::sleep(backoff);
@@ -86,15 +89,9 @@ fn receive(shared: &Arc<Shared>) {
 /// The gossip-timer thread: rounds, news, repeated requests.
 fn gossip(shared: &Arc<Shared>) {
     run_at_deadlines(shared, &shared.gossip, Node::next_gossip, |node, now, out| {
-        node.wall_clock(now, wall_clock());
+        node.wall_clock(now, sync::wall_clock());
         node.gossip(now, out);
     });
-}
-
-/// Milliseconds since 1970 as the system shows them; 1 if it shows a time before.
-pub(crate) fn wall_clock() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_millis());
-    u64::try_from(since).unwrap_or(u64::MAX)
 }
 
 /// The failure-detector thread: failures, expiry, forgetting.
@@ -137,7 +134,7 @@ fn run_at_deadlines(
 /// Waits until the receiver has worked off what is in the socket: a peer is not to be suspected while its heartbeat waits
 /// there. At most a second, should the receiver be stuck.
 fn drain(shared: &Arc<Shared>) {
-    let _ = shared.drained.1.try_recv();
+    let question = shared.drain.ask();
     shared.transport.interrupt();
-    let _ = shared.drained.1.recv_timeout(Duration::from_secs(1));
+    shared.drain.wait(question, Duration::from_secs(1));
 }

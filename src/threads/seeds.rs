@@ -1,14 +1,11 @@
 //! The seeds' names: resolved again whenever they are tried, each on a thread of its own.
 
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::thread;
 use std::time::Instant as Clock;
 
-use parking_lot::Mutex;
-
 use crate::node::Output;
+use crate::sync::{self, AtomicBool, Mutex, Ordering, thread};
 use crate::threads::{LOG_PAUSE, STACK_BYTES, Shared};
 
 /// A seed as it was given.
@@ -80,8 +77,8 @@ impl Shared {
     fn warn_of_seed(&self, index: usize, problem: std::fmt::Arguments<'_>) {
         let Some(seed) = self.seeds.get(index) else { return };
         let mut last = seed.last_warning.lock();
-        if last.is_none_or(|last| last.elapsed() >= LOG_PAUSE) {
-            *last = Some(Clock::now());
+        if last.is_none_or(|last| sync::now() - last >= LOG_PAUSE) {
+            *last = Some(sync::now());
             log::warn!("the seed {} is of no use now: {problem}; trying again", seed.name);
         }
     }

@@ -1,11 +1,7 @@
 //! The lock that the threads and the handles of a node share, and what hangs on it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant as Clock};
-
-use crossbeam_channel::{Receiver, Sender, bounded};
-use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::error::Error;
 use crate::event::Event;
@@ -13,6 +9,7 @@ use crate::instant::Instant;
 use crate::node::{Node, Output};
 use crate::stats::Stats;
 use crate::subscription::Subscribers;
+use crate::sync::{self, AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering};
 use crate::threads::seeds::SeedName;
 use crate::transport::Transport;
 
@@ -31,7 +28,7 @@ pub(crate) struct Shared {
     panicked: Mutex<Option<&'static str>>,
     pub(super) gossip: Alarm,
     pub(super) detect: Alarm,
-    pub(super) drained: (Sender<()>, Receiver<()>),
+    pub(super) drain: Drain,
     send_errors: AtomicU64,
     pub(super) receive_errors: AtomicU64,
 }
@@ -57,15 +54,50 @@ impl Alarm {
         *rung = false;
     }
 
-    fn set(&self, due: Instant) {
+    pub(super) fn set(&self, due: Instant) {
         if due.as_micros() < self.sleeps_until.load(Ordering::SeqCst) {
             self.ring();
         }
     }
 
-    fn ring(&self) {
+    pub(super) fn ring(&self) {
         *self.rung.lock() = true;
         self.bell.notify_one();
+    }
+}
+
+/// The detector's questions whether everything that had arrived was worked off, and the receiver's answers.
+#[derive(Default)]
+pub(super) struct Drain {
+    asked: AtomicU64,
+    answered: Mutex<u64>,
+    answer: Condvar,
+}
+
+impl Drain {
+    /// The number of the last question.
+    pub(super) fn asked(&self) -> u64 {
+        self.asked.load(Ordering::SeqCst)
+    }
+
+    /// Asks; the number of the question.
+    pub(super) fn ask(&self) -> u64 {
+        self.asked.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// Answers a question and those before it.
+    pub(super) fn answer(&self, question: u64) {
+        let mut answered = self.answered.lock();
+        *answered = question.max(*answered);
+        drop(answered);
+        self.answer.notify_one();
+    }
+
+    /// Waits for the answer to a question.
+    pub(super) fn wait(&self, question: u64, timeout: Duration) {
+        let deadline = sync::now() + timeout;
+        let mut answered = self.answered.lock();
+        while *answered < question && !self.answer.wait_until(&mut answered, deadline).timed_out() {}
     }
 }
 
@@ -85,7 +117,7 @@ impl Shared {
             panicked: Mutex::new(None),
             gossip: Alarm::default(),
             detect: Alarm::default(),
-            drained: bounded(1),
+            drain: Drain::default(),
             send_errors: AtomicU64::new(0),
             receive_errors: AtomicU64::new(0),
         })
@@ -93,7 +125,7 @@ impl Shared {
 
     /// The time on the node's clock.
     pub(crate) fn now(&self) -> Instant {
-        Instant::ZERO + self.origin.elapsed()
+        Instant::ZERO + (sync::now() - self.origin)
     }
 
     /// A point of the node's clock on the system's monotonic one.
@@ -177,7 +209,7 @@ impl Shared {
 
     /// Calls `holds` now and after every change, without a lock, until it is true or time is up.
     pub(crate) fn wait_until(&self, timeout: Duration, mut holds: impl FnMut() -> bool) -> bool {
-        let deadline = Clock::now().checked_add(timeout);
+        let deadline = sync::now().checked_add(timeout);
         self.waiters.fetch_add(1, Ordering::SeqCst);
         let held = loop {
             let seen = *self.changes.lock();
@@ -185,21 +217,18 @@ impl Shared {
                 break true;
             }
             let mut changes = self.changes.lock();
-            if *changes != seen {
-                continue;
-            }
-            if self.is_stopped() {
-                break false;
-            }
-            let timed_out = match deadline {
-                Some(deadline) => self.changed.wait_until(&mut changes, deadline).timed_out(),
-                None => {
-                    self.changed.wait(&mut changes);
-                    false
+            if *changes == seen {
+                if self.is_stopped() {
+                    break false;
                 }
-            };
+                match deadline {
+                    Some(deadline) => drop(self.changed.wait_until(&mut changes, deadline)),
+                    None => self.changed.wait(&mut changes),
+                }
+            }
             drop(changes);
-            if timed_out {
+            // Not only when the wait timed out: where something changes all the time there is none.
+            if deadline.is_some_and(|deadline| deadline <= sync::now()) {
                 break holds();
             }
         };
@@ -207,7 +236,7 @@ impl Shared {
         held
     }
 
-    fn notify(&self) {
+    pub(super) fn notify(&self) {
         if self.waiters.load(Ordering::SeqCst) > 0 {
             *self.changes.lock() += 1;
             self.changed.notify_all();
@@ -229,18 +258,19 @@ impl Shared {
 
     /// Ends the threads, the subscriptions and the waiting; the first time that it is called.
     pub(crate) fn stop(&self, panicked: Option<&'static str>) {
-        if let Some(name) = panicked {
-            *self.panicked.lock() = Some(name);
-        }
+        let mut reason = self.panicked.lock();
         if self.stop.swap(true, Ordering::SeqCst) {
             return;
         }
+        *reason = panicked;
+        drop(reason);
         let mut subscribers = self.subscribers.lock();
         subscribers.publish(&Event::Stopped { panicked });
         subscribers.close();
         drop(subscribers);
         self.gossip.ring();
         self.detect.ring();
+        self.drain.answer(u64::MAX);
         self.transport.interrupt();
         *self.changes.lock() += 1;
         self.changed.notify_all();

@@ -2,6 +2,7 @@
 
 use crate::msgpack::{Malformed, Reader, Write};
 use crate::peer::Peer;
+use crate::state::Fingerprint;
 use crate::stats::Refusal;
 use crate::wire::deltas::Deltas;
 use crate::wire::envelope::{Header, finish, open};
@@ -76,6 +77,8 @@ pub struct Answer<'a> {
     pub rest: Option<(Peer, Peer)>,
     /// What flow control adds to the digest's sender's permitted rate, in bytes per second.
     pub rate_change: i64,
+    /// What the copy of the asker's map comes to that is held here, of the run from which the digest came.
+    pub fingerprint: Option<Fingerprint>,
     /// Newer heartbeats, if the rosters are the same; `None` if none is newer.
     pub columns: Option<Columns<'a>>,
     /// Member records that are newer here, or that the digest lacks.
@@ -290,6 +293,12 @@ impl<'a> Answer<'a> {
         out.put_uint(u64::from(self.id));
         put_window(out, self.rest);
         out.put_int(self.rate_change);
+        match self.fingerprint {
+            Some(Fingerprint { max, floor, sum }) => {
+                [max, floor, u64::from(sum)].into_iter().for_each(|n| out.put_uint(n))
+            }
+            None => out.put_nil(),
+        }
         match &self.columns {
             Some(columns) => columns.write(out),
             None => out.put_nil(),
@@ -306,6 +315,7 @@ impl<'a> Answer<'a> {
             id: read_u32(reader)?,
             rest: read_window(reader)?,
             rate_change: reader.int()?,
+            fingerprint: read_fingerprint(reader)?,
             columns: if reader.nil() { None } else { Some(Columns::read(reader)?) },
             records: reader.bin()?,
             want_id: read_u32(reader)?,
@@ -393,6 +403,13 @@ fn read_window(reader: &mut Reader<'_>) -> Result<Option<(Peer, Peer)>, Malforme
     let from = Peer::from_wire(reader.bin()?).ok_or(Malformed)?;
     let to = Peer::from_wire(reader.bin()?).ok_or(Malformed)?;
     Ok(Some((from, to)))
+}
+
+fn read_fingerprint(reader: &mut Reader<'_>) -> Result<Option<Fingerprint>, Malformed> {
+    if reader.nil() {
+        return Ok(None);
+    }
+    Ok(Some(Fingerprint { max: reader.uint()?, floor: reader.uint()?, sum: read_u32(reader)? }))
 }
 
 fn read_u32(reader: &mut Reader<'_>) -> Result<u32, Malformed> {

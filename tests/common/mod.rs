@@ -2,9 +2,7 @@
 #![allow(dead_code, unused_imports)]
 
 pub mod forge;
-pub mod host;
 pub mod net;
-pub mod program;
 
 use std::time::Duration;
 

@@ -30,9 +30,9 @@ fn behaviour_1_the_digest_tells_the_highest_version_of_each_peer() {
         assert_eq!(last, Some(version));
     }
     net.settle();
-    net.tap = Some(Vec::new());
+    net.tap();
     net.run_for(secs(3));
-    let sent = net.tap.take().unwrap();
+    let sent = net.tapped();
     let mut digests = 0;
     for (_, _, datagram) in sent.iter().filter(|(from, ..)| *from == peers[3]) {
         // Nothing has happened for a while, so that digests come in columns, in the order of the ring.

@@ -59,9 +59,9 @@ fn what_expired_is_not_asked_for_again() {
         assert_eq!(net.node(at).ring().row(peers[1]).unwrap().progress.max, version);
     }
     net.run_for(secs(3));
-    net.tap = Some(Vec::new());
+    net.tap();
     net.run_for(secs(20));
-    for (_, _, datagram) in net.tap.take().unwrap() {
+    for (_, _, datagram) in net.tapped() {
         let (header, message) = Message::decode(&datagram).unwrap();
         match message {
             Message::Answer(answer) => {
@@ -95,12 +95,12 @@ fn a_life_does_not_start_again_at_each_hop() {
     let mut net = Net::new(63);
     let peers = net.cluster(5, config());
     net.settle();
-    net.cut_apart(&peers[..1], &peers[2..]);
-    net.cut_apart(&peers[..2], &peers[3..]);
-    net.cut_apart(&peers[..3], &peers[4..]);
-    net.faults = Faults { delay: ms(200)..ms(300), ..Faults::NONE };
-    net.cut(peers[3], peers[4]);
-    let set = net.now;
+    net.cut(&peers[..1], &peers[2..]);
+    net.cut(&peers[..2], &peers[3..]);
+    net.cut(&peers[..3], &peers[4..]);
+    *net.faults() = Faults { delay: ms(200)..ms(300), ..Faults::NONE };
+    net.cut(&[peers[3]], &[peers[4]]);
+    let set = net.now();
     net.set_for(peers[0], "brief", "x", secs(20));
     net.run_for(secs(12));
     assert!(net.get(peers[3], peers[0], "brief").is_some());
@@ -156,7 +156,7 @@ fn what_was_deleted_does_not_come_back() {
     }
     net.settle();
     for away in [secs(20), secs(100)] {
-        net.cut_apart(&peers[..3], &peers[3..]);
+        net.cut(&peers[..3], &peers[3..]);
         let victim =
             net.node(peers[1]).map(peers[1]).unwrap().readable("", net.local(peers[1])).next().unwrap().0.clone();
         net.delete(peers[1], &victim);
@@ -255,9 +255,9 @@ fn digests_do_not_grow_without_end() {
     }
     assert_eq!(net.listed(me, PeerState::Alive).len(), 4_000);
     for _ in 0..3 {
-        net.tap = Some(Vec::new());
+        net.tap();
         net.run_for(secs(1));
-        let sent = net.tap.take().unwrap();
+        let sent = net.tapped();
         let digests = sent.iter().filter(|(_, _, datagram)| {
             matches!(Message::decode(datagram), Ok((_, Message::Digest(_) | Message::CompactDigest(_))))
         });
@@ -327,7 +327,7 @@ fn a_seeds_name_is_no_peer() {
     let mut net = Net::new(72);
     let first = net.start(config());
     let absent = peer("10.5.5.5:5").addr();
-    net.names.insert("localhost:9000".to_owned(), vec![absent, first.addr()]);
+    net.name("localhost:9000", &[absent, first.addr()]);
     let seeds = vec!["localhost:9000".to_owned()];
     let second = net.start(Config { seeds: seeds.clone(), ..config() });
     assert!(net.run_until(secs(20), |net| net.listed(second, PeerState::Alive) == [first]).is_some());
@@ -335,9 +335,9 @@ fn a_seeds_name_is_no_peer() {
     // The name moves on to another address: it is looked up whenever it is tried ("seeds resolved once").
     let third = net.start(Config { seeds, ..config() });
     net.settle();
-    net.cut_apart(&[first], &[second, third]);
+    net.cut(&[first], &[second, third]);
     let fourth = net.start(config());
-    net.names.insert("localhost:9000".to_owned(), vec![third.addr(), fourth.addr()]);
+    net.name("localhost:9000", &[third.addr(), fourth.addr()]);
     let found = net.run_until(secs(60), |net| net.state(second, fourth) == Some(PeerState::Alive));
     assert!(found.is_some());
     assert_eq!(net.node(third).peers().filter(|(peer, _)| *peer == third).count(), 0);
@@ -367,7 +367,7 @@ fn a_wildcard_address_is_no_peer() {
 fn ones_own_address_among_the_seeds_does_no_harm() {
     let mut net = Net::new(74);
     let first = net.start(config());
-    net.names.insert("me.example:9000".to_owned(), vec![peer("10.0.0.1:9000").addr()]);
+    net.name("me.example:9000", &[peer("10.0.0.1:9000").addr()]);
     let seeds = vec!["me.example:9000".to_owned(), "10.0.0.1:9000".to_owned(), first.to_string()];
     let me = net.start(Config { seeds, ..config() });
     assert_eq!(me, peer("10.0.0.1:9000"));

@@ -80,14 +80,14 @@ fn two_restarts_with_the_clock_set_back_are_two_runs() {
     let peers = net.cluster(3, config());
     let [a, b, p] = peers[..] else { unreachable!() };
     net.settle();
-    net.cut_apart(&[b], &[a, p]);
+    net.cut(&[b], &[a, p]);
     net.restart_with_clock(p, -3_600_000);
     net.run_until(secs(60), |net| net.node(p).generation() > START_MS).expect("it meets its past");
     net.set(p, "first", "run");
     net.run_until(secs(60), |net| net.get(a, p, "first").is_some()).unwrap();
 
     net.heal();
-    net.cut_apart(&[a], &[b, p]);
+    net.cut(&[a], &[b, p]);
     net.restart_with_clock(p, -3_600_000);
     net.run_until(secs(60), |net| net.node(p).generation() > START_MS).expect("it meets its past");
     net.set(p, "second", "run");
@@ -118,7 +118,7 @@ fn a_restart_that_met_the_older_past_first_is_not_lost() {
         net.run_until(secs(60), |net| net.node(p).generation() > START_MS).expect("it meets its past");
         net.run_for(secs(30));
         net.resume(witness);
-        net.cut_apart(&[p], &[a, b]);
+        net.cut(&[p], &[a, b]);
         net.restart_with_clock(p, -3_600_000);
         net.run_for(secs(2));
         net.set(p, "still", "here");
@@ -194,9 +194,9 @@ fn seeds_are_tried_again_and_again() {
     let absent = peer("10.5.5.5:5");
     let me = net.join(config(), &[peers[0], absent]);
     net.settle();
-    net.tap = Some(Vec::new());
+    net.tap();
     net.run_for(secs(900));
-    let tries = net.tap.take().unwrap().iter().filter(|(from, to, _)| (*from, *to) == (me, absent.addr())).count();
+    let tries = net.tapped().iter().filter(|(from, to, _)| (*from, *to) == (me, absent.addr())).count();
     assert!((50..200).contains(&tries), "{tries} tries in 900 rounds");
 }
 
@@ -206,7 +206,7 @@ fn two_halves_find_each_other_again() {
     let mut net = Net::new(26);
     let peers = net.cluster(8, Config { grace: secs(60), ..config() });
     net.settle();
-    net.cut_apart(&peers[..4], &peers[4..]);
+    net.cut(&peers[..4], &peers[4..]);
     net.set(peers[0], "side", "left");
     net.set(peers[5], "side", "right");
     net.run_for(secs(300));
@@ -248,7 +248,7 @@ fn detection_is_as_quick_after_an_outage_as_before() {
         net.settle();
         net.run_for(secs(120));
         if !outage.is_zero() {
-            net.cut_apart(&peers[..4], &peers[4..]);
+            net.cut(&peers[..4], &peers[4..]);
             net.run_for(outage);
             net.settle();
             net.run_for(secs(20));
@@ -302,7 +302,7 @@ fn who_slept_without_a_network_declares_nobody_failed() {
     net.settle();
     net.run_for(secs(30));
     for pause in [secs(5), secs(60), secs(600)] {
-        net.cut_apart(&peers[..1], &peers[1..]);
+        net.cut(&peers[..1], &peers[1..]);
         net.pause(peers[0]);
         net.run_for(pause);
         net.heal();

@@ -29,7 +29,7 @@ proptest! {
         nodes in 2..16u16,
     ) {
         let mut net = Net::new(seed);
-        net.tap = Some(Vec::new());
+        net.tap();
         let addr = |n: u16| match ipv6 {
             true => Peer::from(SocketAddr::from((Ipv6Addr::new(0xfd00, 1, 2, 3, 4, 5, 6, n), 9_000))),
             false => Peer::from(SocketAddr::from(([10, 3, 0, n as u8], 9_000))),
@@ -38,7 +38,7 @@ proptest! {
         for n in 0..nodes {
             net.start_at(addr(n), config.clone(), 0);
         }
-        net.faults.loss = 0.02;
+        net.faults().loss = 0.02;
         for (n, (key_len, value_len)) in entries.iter().enumerate() {
             let key = format!("{n:k<key_len$}");
             let key = &key[..*key_len.max(&1)];
@@ -48,7 +48,7 @@ proptest! {
         }
         net.run_for(secs(8));
         net.settle();
-        let largest = net.tap.take().unwrap().into_iter().map(|(_, _, datagram)| datagram.len()).max();
+        let largest = net.tapped().into_iter().map(|(_, _, datagram)| datagram.len()).max();
         prop_assert!(largest.unwrap() <= max_datagram, "{largest:?} of {max_datagram}");
     }
 }
@@ -56,14 +56,14 @@ proptest! {
 /// Datagrams of every kind as they are really sent: digests, answers, pieces, wants.
 fn real_datagrams() -> Vec<Vec<u8>> {
     let mut net = busy_net(3);
-    net.tap = Some(Vec::new());
+    net.tap();
     let newcomer = net.join(config(), &[net.running()[0]]);
     net.run_for(ms(1_500));
     net.set(newcomer, "late", "x");
-    net.faults.loss = 0.2;
+    net.faults().loss = 0.2;
     net.run_for(secs(4));
     let mut kinds: BTreeMap<_, Vec<Vec<u8>>> = BTreeMap::new();
-    for (_, _, datagram) in net.tap.take().unwrap() {
+    for (_, _, datagram) in net.tapped() {
         let kind = match Message::decode(&datagram).unwrap().1 {
             Message::Digest(_) => 1,
             Message::CompactDigest(_) => 2,

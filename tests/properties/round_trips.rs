@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use grapevine::Peer;
-use grapevine::state::{Content, Delta, Entry, Mark, Progress, Row};
+use grapevine::state::{Content, Delta, Entry, Fingerprint, Mark, Progress, Row};
 use grapevine::value::{Key, Value};
 use grapevine::wire::{
     Answer, Columns, CompactDigest, DeltaMessage, Digest, End, Header, Message, Rates, Want, WantMessage, WireContent,
@@ -57,6 +57,7 @@ proptest! {
                 id,
                 rest,
                 rate_change,
+                fingerprint: windowed.then_some(Fingerprint { max: wanted, floor: permitted, sum: id }),
                 columns: windowed.then_some(columns),
                 records: &one,
                 want_id,

@@ -1,0 +1,276 @@
+//! A node that lies: well-formed datagrams of the right cluster, with whatever could do harm in them.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use fastrand::Rng;
+
+use crate::instant::Instant;
+use crate::peer::Peer;
+use crate::sim::clock::START_MS;
+use crate::sim::dice::{Dice, Purpose};
+use crate::sim::intruder::{Intruder, Outbox};
+use crate::state::{Content, Delta, Entry, Mark, Progress, Row};
+use crate::value::{Key, Value};
+use crate::wire::{Answer, DeltaMessage, Digest, End, Header, Message, Rates, Want, put_delta, put_entry, put_row};
+
+/// How often it lies to somebody.
+const EVERY: Duration = Duration::from_millis(150);
+/// Datagrams that it keeps to send again.
+const MAX_RECORDED: usize = 500;
+/// Invented peers in one datagram: what fits.
+const INVENTED_AT_ONCE: usize = 40;
+/// What it says fits this.
+const MAX_DATAGRAM: usize = 1_400;
+
+/// What a [`Liar`] lies about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Lie {
+    /// To a node, about itself: that it left, is forgotten, beats faster, has other keys.
+    OwnState,
+    /// Versions, heartbeats, floors and generations near 2⁶⁴, of others and of itself.
+    HugeNumbers,
+    /// Peers that do not exist, by the thousand, some of them with heartbeats that advance.
+    InventedPeers,
+    /// Of third parties: keys that they never wrote, floors that they never had, that they left or are forgotten.
+    ThirdParties,
+    /// Datagrams that it received earlier, sent again to others and to whoever sent them.
+    OldDatagrams,
+}
+
+impl Lie {
+    /// All of them.
+    pub const ALL: [Lie; 5] =
+        [Lie::OwnState, Lie::HugeNumbers, Lie::InventedPeers, Lie::ThirdParties, Lie::OldDatagrams];
+}
+
+/// An [`Intruder`] that knows the name of the cluster and takes part in it, to lie.
+pub struct Liar {
+    me: Peer,
+    cluster: String,
+    lies: Vec<Lie>,
+    dice: Rng,
+    next: Instant,
+    heartbeat: u64,
+    /// Whom it knows: those whom it was told to start with, and those it has heard of, with what is known of them.
+    known: BTreeMap<Peer, Row>,
+    /// What proves its address to each of them.
+    tokens: BTreeMap<SocketAddr, u64>,
+    recorded: Vec<(SocketAddr, Vec<u8>)>,
+    invented: u32,
+}
+
+impl Liar {
+    /// One at this address, who knows these nodes from the start.
+    pub fn new(seed: u64, addr: SocketAddr, cluster: &str, nodes: &[Peer], lies: &[Lie]) -> Liar {
+        let me = Peer::from(addr);
+        let unknown = |peer: &Peer| (*peer, row(*peer, START_MS, 0, 0));
+        Liar {
+            me,
+            cluster: cluster.to_owned(),
+            lies: lies.to_vec(),
+            dice: Dice::new(seed, [me.addr().port().into(), 0]).rng(Purpose::Lie),
+            next: Instant::ZERO,
+            heartbeat: 0,
+            known: nodes.iter().map(unknown).collect(),
+            tokens: BTreeMap::new(),
+            recorded: Vec::new(),
+            invented: 0,
+        }
+    }
+
+    fn encode(&self, to: SocketAddr, message: &Message<'_>) -> Vec<u8> {
+        let echo = self.tokens.get(&to).copied();
+        let header =
+            Header { cluster: &self.cluster, speaks: 1, sender: self.me, generation: START_MS, echo, token: Some(1) };
+        let mut datagram = Vec::new();
+        message.encode(&header, &mut datagram);
+        datagram
+    }
+
+    /// Says these records as news.
+    fn tell(&mut self, to: SocketAddr, rows: &[Row], outbox: &mut Outbox) {
+        let mut rows = rows.to_vec();
+        rows.sort_unstable_by_key(|row| row.peer);
+        rows.dedup_by_key(|row| row.peer);
+        let mut records = Vec::new();
+        for row in &rows {
+            let before = records.len();
+            put_row(&mut records, row, START_MS);
+            if records.len() > MAX_DATAGRAM - 200 {
+                records.truncate(before);
+            }
+        }
+        let id = self.dice.u32(1..);
+        let digest = Digest { id, window: None, rates: self.rates(), records: &records, padding: 0 };
+        outbox.send(to, self.encode(to, &Message::Digest(digest)));
+    }
+
+    fn rates(&mut self) -> Rates {
+        Rates { wanted: self.number(), permitted: self.number() }
+    }
+
+    /// A number at which arithmetic could go wrong.
+    fn number(&mut self) -> u64 {
+        let around = [0, 1, 1 << 31, 1 << 32, 1 << 53, 1 << 63, u64::MAX - 1, u64::MAX];
+        let number = self.dice.choice(around).unwrap_or(0);
+        number.wrapping_add(self.dice.u64(0..3))
+    }
+
+    fn somebody(&mut self) -> Option<Row> {
+        let rows: Vec<Row> = self.known.values().copied().collect();
+        self.dice.choice(rows)
+    }
+
+    fn lie(&mut self, now: Instant, to: SocketAddr, lie: Lie, outbox: &mut Outbox) {
+        match lie {
+            Lie::OwnState => {
+                let Some(about) = self.known.get(&Peer::from(to)).copied() else { return };
+                let about = self.distorted(about);
+                self.tell(to, &[about], outbox);
+                self.forge(to, about, 7, outbox);
+            }
+            Lie::ThirdParties => {
+                let Some(about) = self.somebody() else { return };
+                let about = self.distorted(about);
+                self.tell(to, &[about], outbox);
+                let want_id = self.dice.u32(..);
+                self.forge(to, about, want_id, outbox);
+            }
+            Lie::HugeNumbers => {
+                let Some(mut about) = self.somebody() else { return };
+                match self.dice.u8(0..4) {
+                    0 => about.heartbeat = self.number(),
+                    1 => about.progress.max = self.number(),
+                    2 => about.progress.floor = self.number(),
+                    // Up to the edge of what is believed, and beyond.
+                    _ => about.progress.generation = START_MS + now.as_micros() / 1000 + self.dice.u64(0..100_000_000),
+                }
+                self.tell(to, &[about], outbox);
+                self.forge(to, about, 7, outbox);
+            }
+            Lie::InventedPeers => {
+                let rows: Vec<Row> = (0..INVENTED_AT_ONCE).map(|_| self.invent(now)).collect();
+                self.tell(to, &rows, outbox);
+            }
+            Lie::OldDatagrams => {
+                let Some((from, datagram)) = self.dice.choice(&self.recorded).cloned() else { return };
+                let back = self.dice.bool();
+                let to = if back { from } else { to };
+                match self.dice.bool() {
+                    true => outbox.send_as(from, to, datagram),
+                    false => outbox.send(to, datagram),
+                }
+            }
+        }
+    }
+
+    fn distorted(&mut self, mut about: Row) -> Row {
+        match self.dice.u8(0..6) {
+            0 => about.mark = Mark::Left,
+            1 => about.mark = Mark::Forgotten,
+            2 => about.heartbeat = about.heartbeat.wrapping_add(self.dice.u64(1..1_000)),
+            3 => about.progress.max = about.progress.max.wrapping_add(self.dice.u64(1..50)),
+            4 => about.progress.floor = about.progress.max.wrapping_add(self.dice.u64(0..50)),
+            _ => about.progress.generation = about.progress.generation.wrapping_add(self.dice.u64(1..100_000)),
+        }
+        about
+    }
+
+    fn invent(&mut self, now: Instant) -> Row {
+        // Some again and again, with heartbeats that advance, so that they seem to live.
+        self.invented += 1;
+        let number = if self.dice.bool() { self.invented } else { self.dice.u32(0..200) };
+        let [_, a, b, c] = number.to_be_bytes();
+        let peer = Peer::from(SocketAddr::from(([10, 200 | a, b, c], 7_000)));
+        row(peer, START_MS, now.as_micros() / 1_000_000, self.dice.u64(0..3))
+    }
+
+    /// Says that an owner has written something.
+    fn forge(&mut self, to: SocketAddr, about: Row, want_id: u32, outbox: &mut Outbox) {
+        let Progress { generation, max, floor } = about.progress;
+        let from = if self.dice.bool() { max.saturating_sub(1) } else { 0 };
+        let next = from.saturating_add(1);
+        let version = if self.dice.bool() { max.max(next) } else { next };
+        let value = Value::from_bytes([0xa4, b'l', b'i', b'e', b's']);
+        let content = if self.dice.u8(0..4) > 0 { Content::Value(value) } else { Content::Deleted };
+        let key = Key::from(self.dice.choice(["a", "b", "c", "forged"]).unwrap_or("a"));
+        let mut entries = Vec::new();
+        put_entry(&mut entries, &key, &Entry::new(version, content, None), from, Instant::ZERO);
+        let delta = Delta { generation, from, to: version, floor, max: version.max(max) };
+        let mut deltas = Vec::new();
+        put_delta(&mut deltas, about.peer, &delta, &entries, START_MS);
+        let message = if self.dice.bool() {
+            Message::Delta(DeltaMessage { want_id, sequence: 0, end: End::Complete, deltas: &deltas })
+        } else {
+            Message::Answer(Answer { deltas: &deltas, ..Answer::default() })
+        };
+        outbox.send(to, self.encode(to, &message));
+    }
+
+    fn note(&mut self, rows: impl Iterator<Item = Row>) {
+        for row in rows.filter(|row| row.peer != self.me) {
+            self.known.insert(row.peer, row);
+            if self.known.len() > 100 {
+                self.known.pop_first();
+            }
+        }
+    }
+}
+
+impl Intruder for Liar {
+    fn receive(&mut self, _: Instant, from: SocketAddr, datagram: &[u8], outbox: &mut Outbox) {
+        let Ok((header, message)) = Message::decode(datagram) else { return };
+        if let Some(token) = header.token {
+            self.tokens.insert(from, token);
+        }
+        if self.recorded.len() < MAX_RECORDED {
+            self.recorded.push((from, datagram.to_vec()));
+        } else {
+            let slot = self.dice.usize(..MAX_RECORDED);
+            self.recorded[slot] = (from, datagram.to_vec());
+        }
+        let base = header.generation;
+        let wants: Vec<(u32, Want)> = match &message {
+            Message::Digest(digest) => {
+                self.note(digest.rows(base).flatten());
+                Vec::new()
+            }
+            Message::Answer(answer) => {
+                self.note(answer.rows(base).flatten());
+                answer.wants(base).flatten().map(|want| (answer.want_id, want)).collect()
+            }
+            Message::Want(message) => message.wants(base).flatten().map(|want| (message.want_id, want)).collect(),
+            Message::CompactDigest(_) | Message::Delta(_) => Vec::new(),
+        };
+        if !self.lies.contains(&Lie::ThirdParties) {
+            return;
+        }
+        for (want_id, want) in wants.into_iter().take(3) {
+            let Progress { generation, max, floor } = want.progress;
+            let more = Progress { generation, max: max.saturating_add(1), floor };
+            self.forge(from, Row { peer: want.owner, heartbeat: 0, progress: more, mark: Mark::None }, want_id, outbox);
+        }
+    }
+
+    fn act(&mut self, now: Instant, outbox: &mut Outbox) {
+        self.next = now + EVERY;
+        // So that the others see it alive and gossip with it.
+        self.heartbeat = now.as_micros() / 1_000_000;
+        let Some(to) = self.somebody().map(|row| row.peer.addr()) else { return };
+        self.tell(to, &[row(self.me, START_MS, self.heartbeat, 1)], outbox);
+        if let Some(lie) = self.dice.choice(self.lies.clone()) {
+            self.lie(now, to, lie, outbox);
+        }
+    }
+
+    fn next(&self) -> Instant {
+        self.next
+    }
+}
+
+fn row(peer: Peer, generation: u64, heartbeat: u64, max: u64) -> Row {
+    Row { peer, heartbeat, progress: Progress { generation, max, floor: 0 }, mark: Mark::None }
+}
