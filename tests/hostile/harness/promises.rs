@@ -44,11 +44,12 @@ impl Before {
         }
     }
 
-    /// How many bytes the datagram drew to where it came from. A member is also told what nobody asked for: news, and a
-    /// round's digests when its turn comes.
-    pub fn drawn(&self, out: &Output) -> usize {
+    /// How many bytes the datagram drew to where it came from. Who is a peer, or has become one by it, is also told what nobody asked
+    /// for: news, and a round's digests when its turn comes.
+    pub fn drawn(&self, node: &Node, out: &Output) -> usize {
+        let is_member = self.is_member || node.ring().member(Peer::from(self.from)).is_some();
         let sent = out.datagrams().filter(|(to, _)| *to == self.from).map(|(_, bytes)| bytes);
-        sent.filter(|bytes| !self.is_member || is_an_answer(bytes)).map(<[u8]>::len).sum()
+        sent.filter(|bytes| !is_member || is_an_answer(bytes)).map(<[u8]>::len).sum()
     }
 }
 

@@ -222,6 +222,7 @@ impl<'a> Reader<'a> {
             3 => {
                 self.window()?;
                 self.int(Role::RateChange)?;
+                self.nil(Role::Hash).or_else(|| self.uints(&[Role::Version, Role::Floor, Role::Hash]))?;
                 self.nil(Role::WindowEnd).or_else(|| self.columns())?;
                 self.rows(Table::Records)?;
                 self.uints(&[Role::Id, Role::Credit])?;

@@ -138,7 +138,7 @@ impl Subject {
         let before = Before::of(&self.node, from, datagram.len());
         self.node.handle_datagram(self.now, from, datagram, &mut self.out);
         promises::of_a_datagram(&self.node, self.now, &before, datagram, &self.out);
-        let drawn = before.drawn(&self.out);
+        let drawn = before.drawn(&self.node, &self.out);
         assert!(
             drawn <= 3 * datagram.len() || self.has_proved(from, datagram),
             "{drawn} bytes for {} to an address that is not proved",
