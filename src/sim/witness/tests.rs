@@ -44,7 +44,7 @@ fn broken_by(views: &[View]) -> Option<Rule> {
 fn spoilt(mut spoil: impl FnMut(&mut View) -> bool) -> Option<Rule> {
     let mut views = sound();
     let later = views.len() / 4;
-    let spoiled = views[later..].iter_mut().position(|view| spoil(view)).expect("a view to spoil");
+    let spoiled = views[later..].iter_mut().position(&mut spoil).expect("a view to spoil");
     // The end of the record is not needed: the first look has to tell.
     broken_by(&views[..=later + spoiled])
 }
