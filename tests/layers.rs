@@ -67,7 +67,7 @@ fn without_comments(text: &str) -> String {
     text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
 }
 
-/// Takes out every item behind `#[cfg(test)]`: up to the brace that closes it, or the semicolon before any.
+/// Takes out every item behind `#[cfg(test)]`: up to the brace that closes it, or the semicolon or comma before any.
 fn without_tests(code: &str) -> String {
     let mut kept = String::new();
     let mut rest = code;
@@ -76,11 +76,11 @@ fn without_tests(code: &str) -> String {
         let mut depth = 0usize;
         let end = item.char_indices().find(|(_, c)| {
             match c {
-                '{' => depth += 1,
-                '}' => depth -= 1,
+                '{' | '(' | '[' => depth += 1,
+                '}' | ')' | ']' => depth -= 1,
                 _ => {}
             }
-            depth == 0 && matches!(c, '}' | ';')
+            depth == 0 && matches!(c, '}' | ';' | ',')
         });
         rest = end.map_or("", |(end, _)| &item[end + 1..]);
     }
@@ -287,6 +287,8 @@ fn the_checks_find_what_they_look_for() {
     ));
     assert!(names(&code, "a") && names(&code, "b") && !code.contains("unwrap") && !names(&code, "high"));
     assert!(!without_tests("#[cfg(test)]\nmod tests;\nc();").contains("tests"));
+    let field = without_tests("struct A {\n#[cfg(test)]\nb: Vec<C>,\nd: D }\n#[cfg(test)]\nfn e(f: F, g: G) { h() }");
+    assert!(!names(&field, "b") && names(&field, "d") && !names(&field, "h"), "{field}");
 
     for bad in [
         "use std::time::Instant;",
