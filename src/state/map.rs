@@ -244,6 +244,7 @@ impl Map {
                 _ => drop(self.remove(&key)),
             }
         }
+        self.sum = 0;
         self.held_over = self.entries.len();
     }
 
