@@ -59,8 +59,10 @@ impl Entry {
     /// The same for everyone who holds what the owner wrote, also where its life has ended already, or ended on the way.
     fn hash(&self, key: &Key) -> u64 {
         let mut hasher = SipHasher13::new();
-        hasher.write_u64(self.version);
+        hasher.write(&self.version.to_le_bytes());
         hasher.write(key.as_bytes());
+        // In no key, so that none can end in what would be the rest: "k" with 0 came to what "k\u{1}" comes to as a tombstone.
+        hasher.write_u8(0xff);
         match &self.content {
             Content::Value(value) if self.deadline.is_none() => {
                 hasher.write_u8(1);
@@ -149,8 +151,8 @@ impl Map {
 
     /// What tells two copies apart that are equally far: the lower half of the sum (wrapping) of the hashes of all entries.
     ///
-    /// A hash is SipHash-1-3 with a zero key over the version (8 bytes, little-endian), the key, and 1 with the value, or 2 for a
-    /// value with a life, or 0 for a tombstone.
+    /// A hash is SipHash-1-3 with a zero key over the version (8 bytes, little-endian), the key, 255, and 1 with the value, or 2
+    /// for a value with a life, or 0 for a tombstone.
     pub fn sum(&self) -> u32 {
         self.sum as u32
     }
