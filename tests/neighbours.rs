@@ -8,6 +8,7 @@ use common::forge::{Forger, delta, peer, row};
 use common::net::START_MS;
 use common::{Net, config, ms, secs};
 use grapevine::config::Limits;
+use grapevine::state::Delta;
 use grapevine::stats::Refusal;
 use grapevine::wire::{DeltaMessage, End, Message};
 use grapevine::{Config, Event, Peer, PeerState, Value};
@@ -308,6 +309,26 @@ fn a_lie_at_the_version_that_the_owner_writes_next_is_healed() {
     assert_eq!(net.get(nodes[1], nodes[0], "forged").as_deref(), Some("\"lies\""));
     assert_eq!(net.set(nodes[0], "true", "words"), next);
     net.settle();
+    assert_eq!(net.get(nodes[1], nodes[0], "forged"), None);
+    assert_eq!(net.get(nodes[1], nodes[0], "true").as_deref(), Some("\"words\""));
+}
+
+/// The same with the claim that the owner is much further: the copy then counts as one that lacks something, and it is never told what
+/// it comes to.
+#[test]
+fn a_lie_at_the_next_version_with_a_maximum_that_never_comes_is_healed() {
+    let mut net = Net::new(14);
+    let nodes = net.cluster(4, config());
+    net.run_for(secs(10));
+    let own = net.node(nodes[0]).ring().own().progress();
+    let forger = Forger::new();
+    let next = own.max + 1;
+    let endless = Delta { max: 1 << 53, ..delta(own.generation, own.max, next) };
+    let lie = forger.part(nodes[0], endless, &[("forged", next, "lies")]);
+    net.hand(nodes[1], forger.addr(), &forger.delta(&lie));
+    assert_eq!(net.get(nodes[1], nodes[0], "forged").as_deref(), Some("\"lies\""));
+    assert_eq!(net.set(nodes[0], "true", "words"), next);
+    net.run_for(secs(120));
     assert_eq!(net.get(nodes[1], nodes[0], "forged"), None);
     assert_eq!(net.get(nodes[1], nodes[0], "true").as_deref(), Some("\"words\""));
 }

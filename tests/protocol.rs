@@ -111,7 +111,7 @@ fn vectors() -> BTreeMap<&'static str, Vec<u8>> {
         id: 3,
         rest: Some((peer("10.0.0.1:1"), peer("127.0.0.1:9000"))),
         rate_change: -500,
-        fingerprint: Some(Fingerprint { max: 6, floor: 0, sum: 0x0102_0304 }),
+        fingerprint: Some(Fingerprint { max: 6, floor: 0, sum: Some(0x0102_0304) }),
         columns: Some(columns),
         records: &news,
         want_id: 9,

@@ -40,9 +40,13 @@ impl Fingerprints {
 
     /// Whether a copy that comes to this is none of the map as it ever was; false if that is not known any more.
     fn differs(&self, own: Fingerprint, copy: Fingerprint) -> bool {
+        if copy.max > own.max {
+            // It waits for what was never written, and would have no sum for ever.
+            return true;
+        }
         let same = |known: &&Fingerprint| (known.max, known.floor) == (copy.max, copy.floor);
         let known = [&own].into_iter().chain(self.recent.iter().rev()).find(same);
-        known.is_some_and(|known| known.sum != copy.sum)
+        copy.sum.is_some() && known.is_some_and(|known| known.sum != copy.sum)
     }
 }
 

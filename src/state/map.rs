@@ -59,8 +59,10 @@ impl Entry {
     /// The same for everyone who holds what the owner wrote, also where its life has ended already, or ended on the way.
     fn hash(&self, key: &Key) -> u64 {
         let mut hasher = SipHasher13::new();
-        hasher.write_u64(self.version);
+        hasher.write(&self.version.to_le_bytes());
         hasher.write(key.as_bytes());
+        // In no key, so that none can end in what would be the rest: "k" with 0 came to what "k\u{1}" comes to as a tombstone.
+        hasher.write_u8(0xff);
         match &self.content {
             Content::Value(value) if self.deadline.is_none() => {
                 hasher.write_u8(1);
@@ -149,8 +151,8 @@ impl Map {
 
     /// What tells two copies apart that are equally far: the lower half of the sum (wrapping) of the hashes of all entries.
     ///
-    /// A hash is SipHash-1-3 with a zero key over the version (8 bytes, little-endian), the key, and 1 with the value, or 2 for a
-    /// value with a life, or 0 for a tombstone.
+    /// A hash is SipHash-1-3 with a zero key over the version (8 bytes, little-endian), the key, 255, and 1 with the value, or 2
+    /// for a value with a life, or 0 for a tombstone.
     pub fn sum(&self) -> u32 {
         self.sum as u32
     }
@@ -244,6 +246,7 @@ impl Map {
                 _ => drop(self.remove(&key)),
             }
         }
+        self.sum = 0;
         self.held_over = self.entries.len();
     }
 
@@ -297,6 +300,74 @@ impl Map {
         }
         if let (Some(deadline), Content::Value(_)) = (entry.deadline, &entry.content) {
             self.by_deadline.remove(&(deadline, key.clone()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fastrand::Rng;
+
+    use super::*;
+
+    impl Map {
+        /// Everything that is kept about the entries, counted anew from them.
+        fn check(&self) {
+            let confirmed = || self.entries.iter().filter(|(_, entry)| !entry.held_over);
+            let sum = confirmed().fold(0u64, |sum, (key, entry)| sum.wrapping_add(entry.hash(key)));
+            assert_eq!(self.sum, sum);
+            assert_eq!(self.held_over, self.entries.len() - confirmed().count());
+            assert_eq!(self.bytes, self.entries.iter().map(|(key, entry)| entry.bytes(key)).sum::<usize>());
+            let by_version = confirmed().map(|(key, entry)| (entry.version, key.clone()));
+            assert_eq!(self.by_version, by_version.collect());
+            let values = self.entries.iter().filter(|(_, entry)| matches!(entry.content, Content::Value(_)));
+            let by_deadline = values.filter_map(|(key, entry)| Some((entry.deadline?, key.clone())));
+            assert_eq!(self.by_deadline, by_deadline.collect());
+            let of_this_run = self.entries.values().any(|entry| entry.held_over && entry.version > 0);
+            assert!(self.held_over_within_run || !of_this_run);
+        }
+    }
+
+    /// Where the key ends is part of what is hashed: it may end in what would be the mark and the value.
+    #[test]
+    fn no_two_entries_come_to_the_same() {
+        let sum = |key: &str, content, deadline| {
+            let mut map = Map::default();
+            map.insert(&Key::from(key), Entry::new(5, content, deadline));
+            map.sum()
+        };
+        let value = |bytes: &[u8]| Content::Value(Value::from_bytes(bytes));
+        assert_ne!(sum("k", value(&[0]), None), sum("k\u{1}", Content::Deleted, None));
+        assert_ne!(sum("k", value(&[2]), None), sum("k\u{1}", value(&[9]), Some(Instant::ZERO)));
+        assert_ne!(sum("k", value(b"\x01v"), None), sum("k\u{1}", value(b"v"), None));
+    }
+
+    #[test]
+    fn what_is_kept_about_entries_follows_them() {
+        let mut dice = Rng::with_seed(7);
+        let mut map = Map::default();
+        let mut version = 0u64;
+        for _ in 0..3_000 {
+            let key = Key::from(["a", "b", "c", "d", "e", "f"][dice.usize(..6)]);
+            match dice.u8(..20) {
+                0 => map.hold_over(),
+                1 => map.hold_over_old_generation(),
+                2 => map.drop_held_over(Some(&*key).filter(|_| dice.bool()), |_, _| ()),
+                3 => map.drop_tombstones(0, version.saturating_sub(dice.u64(..5))),
+                4 => drop(map.remove(&key)),
+                5 => drop(map.expire_next(Instant::from_micros(version))),
+                _ => {
+                    version += 1;
+                    let content = match dice.u8(..4) {
+                        0 => Content::Deleted,
+                        1 => Content::Expired,
+                        _ => Content::Value(Value::from_bytes([dice.u8(..)])),
+                    };
+                    let deadline = dice.bool().then(|| Instant::from_micros(version + dice.u64(..10)));
+                    map.insert(&key, Entry::new(version, content, deadline));
+                }
+            }
+            map.check();
         }
     }
 }

@@ -78,7 +78,7 @@ impl OwnMap {
 
     /// What a copy comes to that is as far as this.
     pub fn fingerprint(&self) -> Fingerprint {
-        Fingerprint { max: self.version, floor: self.floor, sum: self.map.sum() }
+        Fingerprint { max: self.version, floor: self.floor, sum: Some(self.map.sum()) }
     }
 
     /// The entries.

@@ -57,15 +57,15 @@ impl Progress {
     }
 }
 
-/// What a copy of a map comes to. Two that are equally far are equal exactly if their sums are; a copy that differs was lied to.
+/// What a copy of a map comes to. Two that are equally far differ if their sums do; a copy that differs was lied to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Fingerprint {
-    /// [`Progress::max`].
+    /// How far the owner was when it told this, as far as is known: [`Progress::max`] of a copy that is complete.
     pub max: u64,
     /// [`Progress::floor`].
     pub floor: u64,
-    /// [`Map::sum`].
-    pub sum: u32,
+    /// [`Map::sum`]; `None` of a copy that is not complete.
+    pub sum: Option<u32>,
 }
 
 /// What an answer about one owner says besides its entries: it is complete for the versions in (from, to].

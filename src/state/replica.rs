@@ -64,12 +64,15 @@ impl Replica {
         self.refused.map_or(self.progress.max, |refused| self.progress.max.min(refused.saturating_sub(1)))
     }
 
-    /// What this copy comes to, if it is what the owner's map was at that version: `None` on the way to a later one, in which
-    /// case keys overwritten above what has come are missing here, and where something was not held because it was over a limit.
+    /// What this copy comes to, with a sum if it is what the owner's map was at that version: not on the way to a later one, in
+    /// which case keys overwritten above what has come are missing here, nor where something was not held because it was over a
+    /// limit. `None` if nothing was told yet.
     pub fn fingerprint(&self) -> Option<Fingerprint> {
         let Progress { max, floor, .. } = self.progress;
-        let is_confirmed = max >= self.map.horizon && !self.progress.in_transfer() && !self.map.has_held_over();
-        (max > 0 && is_confirmed && self.refused.is_none()).then(|| Fingerprint { max, floor, sum: self.map.sum() })
+        let told = max.max(self.map.horizon);
+        let is_complete = max == told && !self.progress.in_transfer() && !self.map.has_held_over();
+        let sum = (is_complete && self.refused.is_none()).then(|| self.map.sum());
+        (told > 0).then_some(Fingerprint { max: told, floor, sum })
     }
 
     /// The value of which some pieces have come.

@@ -28,7 +28,8 @@ pub trait Transport: Send + Sync + 'static {
     /// What the system says; it is counted, and the receiver thread tries again.
     fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<(usize, SocketAddr)>>;
 
-    /// Makes a waiting [`Transport::receive`] return `None` after all that waits.
+    /// Makes a waiting [`Transport::receive`], or else the next one, return `None` after all that waits. It must not wait for that: the
+    /// receiving thread itself calls it, too.
     fn interrupt(&self);
 
     /// How many datagrams were dropped because the receive buffer was full, where that can be told.

@@ -295,7 +295,11 @@ impl<'a> Answer<'a> {
         out.put_int(self.rate_change);
         match self.fingerprint {
             Some(Fingerprint { max, floor, sum }) => {
-                [max, floor, u64::from(sum)].into_iter().for_each(|n| out.put_uint(n))
+                [max, floor].into_iter().for_each(|n| out.put_uint(n));
+                match sum {
+                    Some(sum) => out.put_uint(u64::from(sum)),
+                    None => out.put_nil(),
+                }
             }
             None => out.put_nil(),
         }
@@ -409,7 +413,9 @@ fn read_fingerprint(reader: &mut Reader<'_>) -> Result<Option<Fingerprint>, Malf
     if reader.nil() {
         return Ok(None);
     }
-    Ok(Some(Fingerprint { max: reader.uint()?, floor: reader.uint()?, sum: read_u32(reader)? }))
+    let (max, floor) = (reader.uint()?, reader.uint()?);
+    let sum = if reader.nil() { None } else { Some(read_u32(reader)?) };
+    Ok(Some(Fingerprint { max, floor, sum }))
 }
 
 fn read_u32(reader: &mut Reader<'_>) -> Result<u32, Malformed> {

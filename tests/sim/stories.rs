@@ -133,6 +133,23 @@ fn addresses_are_used_again() -> Story {
     Ok(())
 }
 
+/// Copies of a map of two runs come to what the owner wrote in the later one: nobody who tells the truth is taken for a liar.
+#[test]
+fn a_restart_is_followed_by_no_further_run() -> Story {
+    let (mut sim, nodes) = cluster(12, 3)?;
+    sim.set(nodes[1], "key", &1)?;
+    sim.set_for(nodes[1], "lease", &1, secs(600))?;
+    sim.run_for(secs(5))?;
+    sim.restart(nodes[1])?;
+    sim.set(nodes[1], "key", &2)?;
+    sim.settle(secs(30))?;
+    let generation = |sim: &Sim| sim.node(nodes[1]).map(|node| node.generation());
+    let restarted = generation(&sim);
+    sim.run_for(secs(180))?;
+    assert_eq!(generation(&sim), restarted);
+    Ok(())
+}
+
 #[test]
 fn links_are_slow_and_names_are_looked_up() -> Story {
     let mut sim = Sim::new(7).watched();
