@@ -80,6 +80,8 @@ pub struct Sim {
     now: Instant,
     hosts: BTreeMap<Peer, Host>,
     outsiders: BTreeMap<Peer, Outsider>,
+    /// How many there ever were.
+    intruders: u64,
     /// When each machine and each outsider is to be woken.
     wakes: BTreeSet<(Instant, Peer)>,
     network: Network,
@@ -105,6 +107,7 @@ impl Sim {
             now: Instant::from_micros(1_000_000),
             hosts: BTreeMap::new(),
             outsiders: BTreeMap::new(),
+            intruders: 0,
             wakes: BTreeSet::new(),
             network: Network::new(seed),
             names: BTreeMap::new(),

@@ -143,8 +143,10 @@ impl Sim {
     /// # Errors
     /// [`Error::Stopped`] where nothing runs.
     pub fn leave(&mut self, peer: Peer) -> Result<(), Error> {
+        self.act(peer, |node, now, out| node.leave(now, out))?;
         self.happened.leaves += 1;
-        self.act(peer, |node, now, out| node.leave(now, out))
+        self.trace.deed(self.now, peer, "leave");
+        Ok(())
     }
 
     /// Calls into a node as its handles do, with the time on its own clock.

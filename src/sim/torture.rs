@@ -1,6 +1,6 @@
 //! A whole run: nodes that write all the time, faults as planned, and everyone's agreement in the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -80,6 +80,9 @@ impl Torture {
 const SETTLE_WITHIN: u32 = 150;
 /// And so long they go on agreeing, while everyone writes on.
 const CALM: Duration = Duration::from_secs(20);
+/// All nodes are started within `STARTS`, and no fault begins before `ALL_STARTED`.
+const STARTS: Duration = Duration::from_secs(3);
+const ALL_STARTED: Duration = Duration::from_secs(4);
 /// The port at which liars are.
 const LIARS_PORT: u16 = 6_666;
 
@@ -105,8 +108,8 @@ pub fn torture(torture: &Torture) -> Result<Outcome, Error> {
     })
 }
 
-/// Leaves out as many faults as it can while the same promise is still broken, and makes the run as short as it can. Calls `tried` after
-/// each try with how many faults are left.
+/// Leaves out as many faults as it can while the same promise is still broken. Calls `tried` after each try with how many
+/// faults are left.
 ///
 /// # Errors
 /// Those of [`torture`].
@@ -144,6 +147,8 @@ struct Run<'a> {
     nodes: Vec<Peer>,
     /// What is to be done when: by time, then in the order of the list.
     deeds: BTreeMap<(Duration, u64), Deed>,
+    /// The faults that have begun and have not ended, by their places in the plan.
+    lasting: BTreeSet<usize>,
     deaf: Vec<Subscription>,
     settled: Duration,
 }
@@ -160,6 +165,7 @@ enum Deed {
 impl<'a> Run<'a> {
     fn new(torture: &'a Torture) -> Result<Run<'a>, Error> {
         torture.config.validate()?;
+        torture.plan.validate()?;
         let sim = Sim::new(torture.plan.seed).watched();
         let addr = |n: usize| SocketAddr::from(([10, 0, (n >> 8) as u8, n as u8], 9_000));
         let nodes: Vec<Peer> = (0..torture.plan.nodes).map(|n| Peer::from(addr(n))).collect();
@@ -169,18 +175,24 @@ impl<'a> Run<'a> {
             sim,
             nodes,
             deeds: BTreeMap::new(),
+            lasting: BTreeSet::new(),
             deaf: Vec::new(),
             settled: Duration::ZERO,
         };
         for node in 0..torture.plan.nodes {
             let mut rng = run.dice(node, 0);
-            let start = Duration::from_secs(3).mul_f64(rng.f64());
+            let start = STARTS.mul_f64(rng.f64());
             run.add(start, Deed::Start(node));
             run.add(start + run.pause(&mut rng), Deed::Write(node, 1));
         }
         for (index, planned) in torture.plan.faults.iter().enumerate() {
-            run.add(planned.from.max(Duration::from_secs(4)), Deed::Begin(index));
-            run.add(planned.until.min(torture.plan.duration), Deed::End(index));
+            let begin = planned.from.max(ALL_STARTED);
+            // One that would end before everyone has started is put off, as long as it is.
+            let end = begin + planned.until.saturating_sub(planned.from);
+            if begin < torture.plan.duration {
+                run.add(begin, Deed::Begin(index));
+                run.add(end.min(torture.plan.duration), Deed::End(index));
+            }
         }
         Ok(run)
     }
@@ -287,6 +299,7 @@ impl<'a> Run<'a> {
 
     fn begin(&mut self, index: usize) {
         let Planned { fault, .. } = self.torture.plan.faults[index].clone();
+        self.lasting.insert(index);
         let number = index as u64;
         match fault {
             Fault::Network(faults) => self.sim.faults_in(number, Scope::Everywhere, faults),
@@ -321,6 +334,7 @@ impl<'a> Run<'a> {
 
     fn end(&mut self, index: usize) {
         let Planned { fault, .. } = self.torture.plan.faults[index].clone();
+        self.lasting.remove(&index);
         match fault {
             Fault::Network(_) | Fault::AtNode(..) | Fault::OnLink(..) => {
                 self.sim.faults_in(index as u64, Scope::Everywhere, Faults::NONE);
@@ -328,13 +342,38 @@ impl<'a> Run<'a> {
             Fault::Cut(nodes) | Fault::CutOneWay(nodes) => {
                 let (cut_off, others) = self.split(&nodes);
                 self.sim.heal_between(&cut_off, &others);
+                self.cut_what_lasts();
             }
+            // Of several that overlap the last to end brings the node back.
+            Fault::Crash(node, _) | Fault::Leave(node) if self.lasts(|other| is_away(other) == Some(node)) => {}
+            Fault::Pause(node) | Fault::Sleep(node) if self.lasts(|other| stands_still(other) == Some(node)) => {}
             Fault::Crash(node, comeback) => self.come_back(self.nodes[node], comeback),
             Fault::Leave(node) => self.come_back(self.nodes[node], Comeback::Same),
             Fault::Pause(node) | Fault::Sleep(node) => self.sim.resume(self.nodes[node]),
             // Clocks go on at their rates.
             Fault::Drift(..) | Fault::DeafSubscriber(_) => {}
             Fault::Lies(_) => self.sim.expel(SocketAddr::from(([10, 66, 0, 1], LIARS_PORT))),
+        }
+    }
+
+    fn lasts(&self, which: impl Fn(&Fault) -> bool) -> bool {
+        self.lasting.iter().any(|index| which(&self.torture.plan.faults[*index].fault))
+    }
+
+    /// Two cuts may have links in common: the end of one does not heal the other's.
+    fn cut_what_lasts(&mut self) {
+        for index in self.lasting.clone() {
+            match &self.torture.plan.faults[index].fault {
+                Fault::Cut(nodes) => {
+                    let (cut_off, others) = self.split(nodes);
+                    self.sim.cut(&cut_off, &others);
+                }
+                Fault::CutOneWay(nodes) => {
+                    let (cut_off, others) = self.split(nodes);
+                    self.sim.cut_one_way(&cut_off, &others);
+                }
+                _ => {}
+            }
         }
     }
 
@@ -358,6 +397,21 @@ impl<'a> Run<'a> {
     }
 }
 
+/// The node that is dead or has left while the fault lasts.
+fn is_away(fault: &Fault) -> Option<usize> {
+    match fault {
+        Fault::Crash(node, _) | Fault::Leave(node) => Some(*node),
+        _ => None,
+    }
+}
+
+fn stands_still(fault: &Fault) -> Option<usize> {
+    match fault {
+        Fault::Pause(node) | Fault::Sleep(node) => Some(*node),
+        _ => None,
+    }
+}
+
 /// One write of a program: mostly small values under few keys, some with a life, deletes, now and then a large one. Where nothing
 /// runs, or a map is full, nothing happens.
 fn write(sim: &mut Sim, node: Peer, rng: &mut fastrand::Rng) {
@@ -376,5 +430,48 @@ fn write(sim: &mut Sim, node: Peer, rng: &mut fastrand::Rng) {
                 drop(sim.forget(node, other));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn secs(secs: u64) -> Duration {
+        Duration::from_secs(secs)
+    }
+
+    fn happened(faults: Vec<(u64, u64, Fault)>) -> Happened {
+        let planned = |(from, until, fault)| Planned { from: secs(from), until: secs(until), fault };
+        let faults = faults.into_iter().map(planned).collect();
+        let outcome = torture(&Torture::new(Plan { seed: 1, nodes: 4, duration: secs(80), faults })).unwrap();
+        assert_eq!(outcome.violation, None);
+        outcome.happened
+    }
+
+    #[test]
+    fn a_fault_that_is_put_off_ends() {
+        let (early, later) =
+            (happened(vec![(1, 3, Fault::Cut(vec![0]))]), happened(vec![(20, 22, Fault::Cut(vec![0]))]));
+        assert!(early.cut > 3 && early.cut < 2 * later.cut, "{} and {}", early.cut, later.cut);
+        assert_eq!(happened(vec![(90, 95, Fault::Crash(1, Comeback::Same))]).crashes, 0, "after the end");
+    }
+
+    #[test]
+    fn the_end_of_a_fault_ends_no_other() {
+        let long = (10, 60, Fault::Cut(vec![0]));
+        let alone = happened(vec![long.clone()]).cut;
+        let both = happened(vec![long, (20, 21, Fault::CutOneWay(vec![0]))]).cut;
+        assert!(both > alone * 3 / 4, "{both} of {alone}");
+        let outcome = happened(vec![(10, 60, Fault::Crash(1, Comeback::Same)), (20, 21, Fault::Leave(1))]);
+        assert_eq!((outcome.crashes, outcome.restarts, outcome.leaves), (1, 1, 0), "who is dead does not leave");
+    }
+
+    #[test]
+    fn a_plan_for_nodes_that_there_are_not_is_refused() {
+        let planned = Planned { from: secs(5), until: secs(6), fault: Fault::Pause(4) };
+        let plan = Plan { seed: 1, nodes: 4, duration: secs(10), faults: vec![planned] };
+        assert!(matches!(torture(&Torture::new(plan)), Err(Error::Config { setting: "plan", .. })));
+        assert!(torture(&Torture::new(Plan::random(1, 0, secs(10)))).is_err());
     }
 }
