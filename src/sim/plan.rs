@@ -175,6 +175,22 @@ impl fmt::Display for FaultKind {
 }
 
 impl Fault {
+    /// The node that is dead or has left while it lasts.
+    pub(super) fn keeps_away(&self) -> Option<usize> {
+        match self {
+            Fault::Crash(node, _) | Fault::Leave(node) => Some(*node),
+            _ => None,
+        }
+    }
+
+    /// The node that stands still while it lasts.
+    pub(super) fn keeps_still(&self) -> Option<usize> {
+        match self {
+            Fault::Pause(node) | Fault::Sleep(node) => Some(*node),
+            _ => None,
+        }
+    }
+
     fn nodes(&self) -> Vec<usize> {
         match self {
             Fault::Network(_) | Fault::Lies(_) => Vec::new(),

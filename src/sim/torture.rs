@@ -1,5 +1,8 @@
 //! A whole run: nodes that write all the time, faults as planned, and everyone's agreement in the end.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -106,38 +109,6 @@ pub fn torture(torture: &Torture) -> Result<Outcome, Error> {
         record: sim.recorded().to_owned(),
         violation,
     })
-}
-
-/// Leaves out as many faults as it can while the same promise is still broken. Calls `tried` after each try with how many
-/// faults are left.
-///
-/// # Errors
-/// Those of [`torture`].
-pub fn narrow(failing: &Torture, mut tried: impl FnMut(usize)) -> Result<Torture, Error> {
-    let Some(violation) = torture(failing)?.violation else { return Ok(failing.clone()) };
-    let mut best = failing.clone();
-    let mut chunk = best.plan.faults.len().div_ceil(2);
-    while chunk > 0 && !best.plan.faults.is_empty() {
-        let mut start = 0;
-        let mut progress = false;
-        while start < best.plan.faults.len() {
-            let mut fewer = best.clone();
-            let end = (start + chunk).min(fewer.plan.faults.len());
-            fewer.plan.faults.drain(start..end);
-            let same = torture(&fewer)?.violation.is_some_and(|other| other.rule == violation.rule);
-            if same {
-                best = fewer;
-                progress = true;
-            } else {
-                start += chunk;
-            }
-            tried(best.plan.faults.len());
-        }
-        if !progress || chunk > best.plan.faults.len() {
-            chunk /= 2;
-        }
-    }
-    Ok(best)
 }
 
 struct Run<'a> {
@@ -345,8 +316,8 @@ impl<'a> Run<'a> {
                 self.cut_what_lasts();
             }
             // Of several that overlap the last to end brings the node back.
-            Fault::Crash(node, _) | Fault::Leave(node) if self.lasts(|other| is_away(other) == Some(node)) => {}
-            Fault::Pause(node) | Fault::Sleep(node) if self.lasts(|other| stands_still(other) == Some(node)) => {}
+            Fault::Crash(node, _) | Fault::Leave(node) if self.lasts(|other| other.keeps_away() == Some(node)) => {}
+            Fault::Pause(node) | Fault::Sleep(node) if self.lasts(|other| other.keeps_still() == Some(node)) => {}
             Fault::Crash(node, comeback) => self.come_back(self.nodes[node], comeback),
             Fault::Leave(node) => self.come_back(self.nodes[node], Comeback::Same),
             Fault::Pause(node) | Fault::Sleep(node) => self.sim.resume(self.nodes[node]),
@@ -397,21 +368,6 @@ impl<'a> Run<'a> {
     }
 }
 
-/// The node that is dead or has left while the fault lasts.
-fn is_away(fault: &Fault) -> Option<usize> {
-    match fault {
-        Fault::Crash(node, _) | Fault::Leave(node) => Some(*node),
-        _ => None,
-    }
-}
-
-fn stands_still(fault: &Fault) -> Option<usize> {
-    match fault {
-        Fault::Pause(node) | Fault::Sleep(node) => Some(*node),
-        _ => None,
-    }
-}
-
 /// One write of a program: mostly small values under few keys, some with a life, deletes, now and then a large one. Where nothing
 /// runs, or a map is full, nothing happens.
 fn write(sim: &mut Sim, node: Peer, rng: &mut fastrand::Rng) {
@@ -430,48 +386,5 @@ fn write(sim: &mut Sim, node: Peer, rng: &mut fastrand::Rng) {
                 drop(sim.forget(node, other));
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const fn secs(secs: u64) -> Duration {
-        Duration::from_secs(secs)
-    }
-
-    fn happened(faults: Vec<(u64, u64, Fault)>) -> Happened {
-        let planned = |(from, until, fault)| Planned { from: secs(from), until: secs(until), fault };
-        let faults = faults.into_iter().map(planned).collect();
-        let outcome = torture(&Torture::new(Plan { seed: 1, nodes: 4, duration: secs(80), faults })).unwrap();
-        assert_eq!(outcome.violation, None);
-        outcome.happened
-    }
-
-    #[test]
-    fn a_fault_that_is_put_off_ends() {
-        let (early, later) =
-            (happened(vec![(1, 3, Fault::Cut(vec![0]))]), happened(vec![(20, 22, Fault::Cut(vec![0]))]));
-        assert!(early.cut > 3 && early.cut < 2 * later.cut, "{} and {}", early.cut, later.cut);
-        assert_eq!(happened(vec![(90, 95, Fault::Crash(1, Comeback::Same))]).crashes, 0, "after the end");
-    }
-
-    #[test]
-    fn the_end_of_a_fault_ends_no_other() {
-        let long = (10, 60, Fault::Cut(vec![0]));
-        let alone = happened(vec![long.clone()]).cut;
-        let both = happened(vec![long, (20, 21, Fault::CutOneWay(vec![0]))]).cut;
-        assert!(both > alone * 3 / 4, "{both} of {alone}");
-        let outcome = happened(vec![(10, 60, Fault::Crash(1, Comeback::Same)), (20, 21, Fault::Leave(1))]);
-        assert_eq!((outcome.crashes, outcome.restarts, outcome.leaves), (1, 1, 0), "who is dead does not leave");
-    }
-
-    #[test]
-    fn a_plan_for_nodes_that_there_are_not_is_refused() {
-        let planned = Planned { from: secs(5), until: secs(6), fault: Fault::Pause(4) };
-        let plan = Plan { seed: 1, nodes: 4, duration: secs(10), faults: vec![planned] };
-        assert!(matches!(torture(&Torture::new(plan)), Err(Error::Config { setting: "plan", .. })));
-        assert!(torture(&Torture::new(Plan::random(1, 0, secs(10)))).is_err());
     }
 }
