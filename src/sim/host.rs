@@ -39,7 +39,7 @@ pub(super) struct Host {
     pub(super) wall_ms: i64,
     /// Since when the process has stood still, if it does.
     pub(super) paused: Option<Instant>,
-    asleep: bool,
+    pub(super) asleep: bool,
     /// Datagrams that wait in the socket of a paused process.
     socket: VecDeque<Datagram>,
     /// How many datagrams were sent from here.

@@ -56,7 +56,8 @@ impl Sim {
         let peer = Peer::from(addr);
         self.expel(addr);
         self.crash(peer);
-        let number = FIRST_OUTSIDER + self.outsiders.len() as u64;
+        let number = FIRST_OUTSIDER + self.intruders;
+        self.intruders += 1;
         self.outsiders.insert(peer, Outsider { number, sent: 0, intruder: Box::new(intruder), wake: None });
         self.schedule_outsider(peer);
     }

@@ -7,13 +7,17 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use crate::instant::Instant;
+use crate::msgpack::Write;
 use crate::peer::Peer;
 use crate::sim::clock::START_MS;
 use crate::sim::dice::{Dice, Purpose};
 use crate::sim::intruder::{Intruder, Outbox};
-use crate::state::{Content, Delta, Entry, Mark, Progress, Row};
+use crate::state::{Content, Delta, Entry, Fingerprint, Mark, Progress, Row};
 use crate::value::{Key, Value};
-use crate::wire::{Answer, DeltaMessage, Digest, End, Header, Message, Rates, Want, put_delta, put_entry, put_row};
+use crate::wire::{
+    Answer, Columns, CompactDigest, DeltaMessage, Digest, End, Header, Message, Rates, Want, WantMessage,
+};
+use crate::wire::{put_delta, put_entry, put_row, put_want};
 
 /// How often it lies to somebody.
 const EVERY: Duration = Duration::from_millis(150);
@@ -30,7 +34,7 @@ const MAX_DATAGRAM: usize = 1_400;
 pub enum Lie {
     /// To a node, about itself: that it left, is forgotten, beats faster, has other keys.
     OwnState,
-    /// Versions, heartbeats, floors and generations near 2⁶⁴, of others and of itself.
+    /// Versions, heartbeats, floors, generations, rates and fingerprints near 2⁶⁴, of others and of itself, in every kind of message.
     HugeNumbers,
     /// Peers that do not exist, by the thousand, some of them with heartbeats that advance.
     InventedPeers,
@@ -140,16 +144,21 @@ impl Liar {
                 self.forge(to, about, want_id, outbox);
             }
             Lie::HugeNumbers => {
-                let Some(mut about) = self.somebody() else { return };
-                match self.dice.u8(0..4) {
+                let me = row(self.me, START_MS, self.heartbeat, 1);
+                let Some(mut about) = self.somebody().map(|other| if self.dice.bool() { other } else { me }) else {
+                    return;
+                };
+                match self.dice.u8(0..5) {
                     0 => about.heartbeat = self.number(),
                     1 => about.progress.max = self.number(),
                     2 => about.progress.floor = self.number(),
+                    3 => about.progress.generation = self.number(),
                     // Up to the edge of what is believed, and beyond.
                     _ => about.progress.generation = START_MS + now.as_micros() / 1000 + self.dice.u64(0..100_000_000),
                 }
                 self.tell(to, &[about], outbox);
                 self.forge(to, about, 7, outbox);
+                self.want(to, about, outbox);
             }
             Lie::InventedPeers => {
                 let rows: Vec<Row> = (0..INVENTED_AT_ONCE).map(|_| self.invent(now)).collect();
@@ -210,6 +219,49 @@ impl Liar {
         outbox.send(to, self.encode(to, &message));
     }
 
+    /// Wants as much as it can get, from wherever.
+    fn want(&mut self, to: SocketAddr, about: Row, outbox: &mut Outbox) {
+        let want = Want { owner: about.peer, progress: about.progress, unfinished: (self.number(), self.number()) };
+        let mut wants = Vec::new();
+        put_want(&mut wants, &want, START_MS);
+        let message = WantMessage { want_id: self.dice.u32(..), credit: self.dice.u8(..), wants: &wants };
+        outbox.send(to, self.encode(to, &Message::Want(message)));
+    }
+
+    /// Answers a digest, as was asked, with numbers that nobody has.
+    fn answer_digest(&mut self, to: SocketAddr, id: u32, window: Option<(Peer, Peer)>, outbox: &mut Outbox) {
+        let mut records = Vec::new();
+        if let Some(mut about) = self.somebody() {
+            about.heartbeat = self.number();
+            put_row(&mut records, &about, START_MS);
+        }
+        let sum = self.dice.u32(..);
+        let answer = Answer {
+            id,
+            rest: window.filter(|_| self.dice.bool()),
+            rate_change: self.number().cast_signed(),
+            fingerprint: Some(Fingerprint { max: self.number(), floor: self.number(), sum }),
+            records: &records,
+            ..Answer::default()
+        };
+        outbox.send(to, self.encode(to, &Message::Answer(answer)));
+    }
+
+    /// Says to somebody who has the same roster that all beat, and have written, as nobody can.
+    fn tell_columns(&mut self, columns: &Columns<'_>, records: usize, outbox: &mut Outbox) {
+        let Some(to) = self.somebody().map(|row| row.peer.addr()) else { return };
+        let (mut heartbeats, mut maxima) = (Vec::new(), Vec::new());
+        for _ in 0..records {
+            heartbeats.put_int(self.number().cast_signed());
+            maxima.put_uint(self.number());
+        }
+        let base = if self.dice.bool() { columns.base } else { self.number() };
+        let tick = if self.dice.bool() { columns.tick } else { self.number() };
+        let columns = Columns { base, tick, heartbeats: &heartbeats, ..*columns };
+        let message = CompactDigest { id: self.dice.u32(1..), rates: self.rates(), columns, maxima: &maxima };
+        outbox.send(to, self.encode(to, &Message::CompactDigest(message)));
+    }
+
     fn note(&mut self, rows: impl Iterator<Item = Row>) {
         for row in rows.filter(|row| row.peer != self.me) {
             self.known.insert(row.peer, row);
@@ -231,6 +283,16 @@ impl Intruder for Liar {
         } else {
             let slot = self.dice.usize(..MAX_RECORDED);
             self.recorded[slot] = (from, datagram.to_vec());
+        }
+        if self.lies.contains(&Lie::HugeNumbers) {
+            match &message {
+                Message::Digest(digest) => self.answer_digest(from, digest.id, digest.window, outbox),
+                Message::CompactDigest(digest) => {
+                    self.answer_digest(from, digest.id, Some(digest.columns.window), outbox);
+                    self.tell_columns(&digest.columns, digest.maxima().count(), outbox);
+                }
+                _ => {}
+            }
         }
         let base = header.generation;
         let wants: Vec<(u32, Want)> = match &message {

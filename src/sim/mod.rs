@@ -2,7 +2,7 @@
 //!
 //! The nodes are the ones that run in production, unchanged; what surrounds them is made of nothing but a seed. A run is a pure
 //! function of its seed and of what was asked for: the same seed gives the same [trace](Sim::record), byte for byte, on
-//! every machine. An hour of a hundred nodes takes seconds to minutes.
+//! every machine with the same build and the same C library: phi and some draws take logarithms and powers. An hour of a hundred nodes takes seconds to minutes.
 //!
 //! Use it to see how your own program behaves: what it does when half of the cluster is cut off, when a node restarts with an
 //! empty map, when its process stands still for a minute. A test reads as a story:
@@ -43,6 +43,7 @@ mod happened;
 mod host;
 mod intruder;
 mod liar;
+mod narrow;
 mod network;
 mod plan;
 mod program;
@@ -65,11 +66,12 @@ use host::Host;
 use intruder::Outsider;
 pub use intruder::{Intruder, Outbox};
 pub use liar::{Liar, Lie};
+pub use narrow::narrow;
 use network::{Datagram, Network};
 pub use network::{Faults, Scope};
 pub use plan::{Comeback, Fault, FaultKind, Plan, Planned};
 pub use program::At;
-pub use torture::{Outcome, Torture, narrow, torture};
+pub use torture::{Outcome, Torture, torture};
 use trace::Trace;
 pub use witness::{Cause, Rule, Violation};
 use witness::{Glance, Witness};
@@ -80,6 +82,8 @@ pub struct Sim {
     now: Instant,
     hosts: BTreeMap<Peer, Host>,
     outsiders: BTreeMap<Peer, Outsider>,
+    /// How many there ever were.
+    intruders: u64,
     /// When each machine and each outsider is to be woken.
     wakes: BTreeSet<(Instant, Peer)>,
     network: Network,
@@ -105,6 +109,7 @@ impl Sim {
             now: Instant::from_micros(1_000_000),
             hosts: BTreeMap::new(),
             outsiders: BTreeMap::new(),
+            intruders: 0,
             wakes: BTreeSet::new(),
             network: Network::new(seed),
             names: BTreeMap::new(),

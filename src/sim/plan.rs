@@ -5,9 +5,13 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
+use crate::error::Error;
 use crate::sim::dice::{Dice, Purpose};
 use crate::sim::liar::Lie;
 use crate::sim::network::Faults;
+
+/// So many nodes have addresses of their own.
+const MAX_NODES: usize = 65_536;
 
 /// What goes wrong, and when: at random, or as written down. Nodes are counted from 0.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,7 +29,7 @@ pub struct Plan {
 /// A fault with its time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Planned {
-    /// When it begins, since the start of the run.
+    /// When it begins, since the start of the run; within the first 4 seconds, in which the nodes start, it is put off to their end.
     pub from: Duration,
     /// When it ends.
     pub until: Duration,
@@ -170,6 +174,39 @@ impl fmt::Display for FaultKind {
     }
 }
 
+impl Fault {
+    /// The node that is dead or has left while it lasts.
+    pub(super) fn keeps_away(&self) -> Option<usize> {
+        match self {
+            Fault::Crash(node, _) | Fault::Leave(node) => Some(*node),
+            _ => None,
+        }
+    }
+
+    /// The node that stands still while it lasts.
+    pub(super) fn keeps_still(&self) -> Option<usize> {
+        match self {
+            Fault::Pause(node) | Fault::Sleep(node) => Some(*node),
+            _ => None,
+        }
+    }
+
+    fn nodes(&self) -> Vec<usize> {
+        match self {
+            Fault::Network(_) | Fault::Lies(_) => Vec::new(),
+            Fault::OnLink(from, to, _) => vec![*from, *to],
+            Fault::Cut(nodes) | Fault::CutOneWay(nodes) => nodes.clone(),
+            Fault::AtNode(node, _)
+            | Fault::Crash(node, _)
+            | Fault::Leave(node)
+            | Fault::Pause(node)
+            | Fault::Sleep(node)
+            | Fault::Drift(node, _)
+            | Fault::DeafSubscriber(node) => vec![*node],
+        }
+    }
+}
+
 impl Plan {
     /// Faults of every kind but lies, so many of each that all of them overlap now and then.
     pub fn random(seed: u64, nodes: usize, duration: Duration) -> Plan {
@@ -189,6 +226,19 @@ impl Plan {
         }
         faults.sort_by_key(|planned| (planned.from, planned.until));
         Plan { seed, nodes, duration, faults }
+    }
+
+    /// Every fault is at a node that there is.
+    pub(super) fn validate(&self) -> Result<(), Error> {
+        let missing = self.faults.iter().find(|planned| planned.fault.nodes().iter().any(|node| *node >= self.nodes));
+        let problem = match missing {
+            Some(Planned { fault, .. }) => format!("{fault:?} is at a node that there is not, of {}", self.nodes),
+            None if !(1..=MAX_NODES).contains(&self.nodes) => {
+                format!("{} nodes; it can be 1 to {MAX_NODES}", self.nodes)
+            }
+            None => return Ok(()),
+        };
+        Err(Error::Config { setting: "plan", problem })
     }
 
     /// Leaves out the faults for which this holds.
@@ -255,7 +305,8 @@ fn fault(kind: FaultKind, nodes: usize, rng: &mut Rng) -> Fault {
 
 /// On the whole network, at a node or on a link.
 fn spread(nodes: usize, faults: Faults, rng: &mut Rng) -> Fault {
-    let (node, other) = (rng.usize(..nodes.max(1)), rng.usize(..nodes.max(1)));
+    let node = rng.usize(..nodes.max(1));
+    let other = (node + rng.usize(1..nodes.max(2))) % nodes.max(1);
     match rng.u8(0..3) {
         0 => Fault::Network(faults),
         1 => Fault::AtNode(node, faults),

@@ -143,8 +143,10 @@ impl Sim {
     /// # Errors
     /// [`Error::Stopped`] where nothing runs.
     pub fn leave(&mut self, peer: Peer) -> Result<(), Error> {
+        self.act(peer, |node, now, out| node.leave(now, out))?;
         self.happened.leaves += 1;
-        self.act(peer, |node, now, out| node.leave(now, out))
+        self.trace.deed(self.now, peer, "leave");
+        Ok(())
     }
 
     /// Calls into a node as its handles do, with the time on its own clock.
@@ -164,10 +166,14 @@ impl Sim {
     /// # Errors
     /// [`Error::Stopped`] where nothing runs.
     pub fn hand(&mut self, at: Peer, from: SocketAddr, datagram: &[u8]) -> Result<Vec<(SocketAddr, Vec<u8>)>, Error> {
+        self.trace.datagram(self.now, at, from, datagram);
         let tap = self.tap.replace(Vec::new());
         let cause = Cause::Datagram(from);
         let handed = self.call(at, cause, |node, now, out| node.handle_datagram(now, from, datagram, out));
         let sent = std::mem::replace(&mut self.tap, tap).unwrap_or_default();
+        if let Some(tap) = &mut self.tap {
+            tap.extend(sent.iter().cloned());
+        }
         handed.ok_or(Error::Stopped)?;
         Ok(sent.into_iter().map(|(_, to, bytes)| (to, bytes)).collect())
     }

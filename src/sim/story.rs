@@ -166,10 +166,11 @@ impl Sim {
     /// Ends a pause or a sleep.
     pub fn resume(&mut self, peer: Peer) {
         let Some(host) = self.hosts.get_mut(&peer) else { return };
+        let asleep = host.asleep;
         let Some(paused) = host.resume(self.now) else { return };
         self.trace.deed(self.now, peer, "resume");
-        if let Some(witness) = &mut self.witness {
-            witness.stood_still(paused);
+        if let Some(witness) = self.witness.as_mut().filter(|_| asleep) {
+            witness.slept(self.now, paused);
         }
         self.schedule(peer);
     }

@@ -1,6 +1,9 @@
 //! A whole run: nodes that write all the time, faults as planned, and everyone's agreement in the end.
 
-use std::collections::BTreeMap;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -80,6 +83,9 @@ impl Torture {
 const SETTLE_WITHIN: u32 = 150;
 /// And so long they go on agreeing, while everyone writes on.
 const CALM: Duration = Duration::from_secs(20);
+/// All nodes are started within `STARTS`, and no fault begins before `ALL_STARTED`.
+const STARTS: Duration = Duration::from_secs(3);
+const ALL_STARTED: Duration = Duration::from_secs(4);
 /// The port at which liars are.
 const LIARS_PORT: u16 = 6_666;
 
@@ -105,38 +111,6 @@ pub fn torture(torture: &Torture) -> Result<Outcome, Error> {
     })
 }
 
-/// Leaves out as many faults as it can while the same promise is still broken, and makes the run as short as it can. Calls `tried` after
-/// each try with how many faults are left.
-///
-/// # Errors
-/// Those of [`torture`].
-pub fn narrow(failing: &Torture, mut tried: impl FnMut(usize)) -> Result<Torture, Error> {
-    let Some(violation) = torture(failing)?.violation else { return Ok(failing.clone()) };
-    let mut best = failing.clone();
-    let mut chunk = best.plan.faults.len().div_ceil(2);
-    while chunk > 0 && !best.plan.faults.is_empty() {
-        let mut start = 0;
-        let mut progress = false;
-        while start < best.plan.faults.len() {
-            let mut fewer = best.clone();
-            let end = (start + chunk).min(fewer.plan.faults.len());
-            fewer.plan.faults.drain(start..end);
-            let same = torture(&fewer)?.violation.is_some_and(|other| other.rule == violation.rule);
-            if same {
-                best = fewer;
-                progress = true;
-            } else {
-                start += chunk;
-            }
-            tried(best.plan.faults.len());
-        }
-        if !progress || chunk > best.plan.faults.len() {
-            chunk /= 2;
-        }
-    }
-    Ok(best)
-}
-
 struct Run<'a> {
     torture: &'a Torture,
     sim: Sim,
@@ -144,6 +118,8 @@ struct Run<'a> {
     nodes: Vec<Peer>,
     /// What is to be done when: by time, then in the order of the list.
     deeds: BTreeMap<(Duration, u64), Deed>,
+    /// The faults that have begun and have not ended, by their places in the plan.
+    lasting: BTreeSet<usize>,
     deaf: Vec<Subscription>,
     settled: Duration,
 }
@@ -160,6 +136,7 @@ enum Deed {
 impl<'a> Run<'a> {
     fn new(torture: &'a Torture) -> Result<Run<'a>, Error> {
         torture.config.validate()?;
+        torture.plan.validate()?;
         let sim = Sim::new(torture.plan.seed).watched();
         let addr = |n: usize| SocketAddr::from(([10, 0, (n >> 8) as u8, n as u8], 9_000));
         let nodes: Vec<Peer> = (0..torture.plan.nodes).map(|n| Peer::from(addr(n))).collect();
@@ -169,18 +146,24 @@ impl<'a> Run<'a> {
             sim,
             nodes,
             deeds: BTreeMap::new(),
+            lasting: BTreeSet::new(),
             deaf: Vec::new(),
             settled: Duration::ZERO,
         };
         for node in 0..torture.plan.nodes {
             let mut rng = run.dice(node, 0);
-            let start = Duration::from_secs(3).mul_f64(rng.f64());
+            let start = STARTS.mul_f64(rng.f64());
             run.add(start, Deed::Start(node));
             run.add(start + run.pause(&mut rng), Deed::Write(node, 1));
         }
         for (index, planned) in torture.plan.faults.iter().enumerate() {
-            run.add(planned.from.max(Duration::from_secs(4)), Deed::Begin(index));
-            run.add(planned.until.min(torture.plan.duration), Deed::End(index));
+            let begin = planned.from.max(ALL_STARTED);
+            // One that would end before everyone has started is put off, as long as it is.
+            let end = begin + planned.until.saturating_sub(planned.from);
+            if begin < torture.plan.duration {
+                run.add(begin, Deed::Begin(index));
+                run.add(end.min(torture.plan.duration), Deed::End(index));
+            }
         }
         Ok(run)
     }
@@ -287,6 +270,7 @@ impl<'a> Run<'a> {
 
     fn begin(&mut self, index: usize) {
         let Planned { fault, .. } = self.torture.plan.faults[index].clone();
+        self.lasting.insert(index);
         let number = index as u64;
         match fault {
             Fault::Network(faults) => self.sim.faults_in(number, Scope::Everywhere, faults),
@@ -321,6 +305,7 @@ impl<'a> Run<'a> {
 
     fn end(&mut self, index: usize) {
         let Planned { fault, .. } = self.torture.plan.faults[index].clone();
+        self.lasting.remove(&index);
         match fault {
             Fault::Network(_) | Fault::AtNode(..) | Fault::OnLink(..) => {
                 self.sim.faults_in(index as u64, Scope::Everywhere, Faults::NONE);
@@ -328,13 +313,38 @@ impl<'a> Run<'a> {
             Fault::Cut(nodes) | Fault::CutOneWay(nodes) => {
                 let (cut_off, others) = self.split(&nodes);
                 self.sim.heal_between(&cut_off, &others);
+                self.cut_what_lasts();
             }
+            // Of several that overlap the last to end brings the node back.
+            Fault::Crash(node, _) | Fault::Leave(node) if self.lasts(|other| other.keeps_away() == Some(node)) => {}
+            Fault::Pause(node) | Fault::Sleep(node) if self.lasts(|other| other.keeps_still() == Some(node)) => {}
             Fault::Crash(node, comeback) => self.come_back(self.nodes[node], comeback),
             Fault::Leave(node) => self.come_back(self.nodes[node], Comeback::Same),
             Fault::Pause(node) | Fault::Sleep(node) => self.sim.resume(self.nodes[node]),
             // Clocks go on at their rates.
             Fault::Drift(..) | Fault::DeafSubscriber(_) => {}
             Fault::Lies(_) => self.sim.expel(SocketAddr::from(([10, 66, 0, 1], LIARS_PORT))),
+        }
+    }
+
+    fn lasts(&self, which: impl Fn(&Fault) -> bool) -> bool {
+        self.lasting.iter().any(|index| which(&self.torture.plan.faults[*index].fault))
+    }
+
+    /// Two cuts may have links in common: the end of one does not heal the other's.
+    fn cut_what_lasts(&mut self) {
+        for index in self.lasting.clone() {
+            match &self.torture.plan.faults[index].fault {
+                Fault::Cut(nodes) => {
+                    let (cut_off, others) = self.split(nodes);
+                    self.sim.cut(&cut_off, &others);
+                }
+                Fault::CutOneWay(nodes) => {
+                    let (cut_off, others) = self.split(nodes);
+                    self.sim.cut_one_way(&cut_off, &others);
+                }
+                _ => {}
+            }
         }
     }
 

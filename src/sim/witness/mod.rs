@@ -130,10 +130,13 @@ pub(super) struct Witness {
 }
 
 /// How far off the end of a life may be.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Flights {
     longest: Duration,
-    stood_still: Duration,
+    /// That of the datagram that is being handed over.
+    last: Duration,
+    /// Every machine's sleep, with when it ended.
+    slept: Vec<(Instant, Duration)>,
     drift: f64,
 }
 
@@ -174,11 +177,12 @@ impl Witness {
     /// A datagram was so long under way.
     pub(super) fn flight(&mut self, time: Duration) {
         self.flights.longest = self.flights.longest.max(time);
+        self.flights.last = time;
     }
 
-    /// A machine stood still for so long.
-    pub(super) fn stood_still(&mut self, time: Duration) {
-        self.flights.stood_still += time;
+    /// A machine slept for so long, until now: what it holds lives longer by that.
+    pub(super) fn slept(&mut self, now: Instant, time: Duration) {
+        self.flights.slept.push((now, time));
     }
 
     /// Some clock runs fast or slow by so many parts in a million.
@@ -189,7 +193,6 @@ impl Witness {
     /// The faults have ended.
     pub(super) fn calm(&mut self) {
         self.history.calm(&self.flights);
-        self.flights.stood_still = Duration::ZERO;
         self.flights.longest = Duration::ZERO;
     }
 
@@ -200,7 +203,8 @@ impl Witness {
 
     /// Checks what a node has become.
     pub(super) fn look(&mut self, glance: &Glance<'_>) -> Result<(), Violation> {
-        let view = self.view(glance);
+        let mut view = self.view(glance);
+        view.flight = std::mem::take(&mut self.flights.last);
         #[cfg(test)]
         self.views.push(view.clone());
         self.check(&view)
@@ -243,8 +247,16 @@ fn broken<T>(rule: Rule, text: String) -> Result<T, Broken> {
 
 impl Flights {
     fn tolerance(&self, life: Duration) -> Duration {
-        let delays = (self.longest + Duration::from_millis(1)) * HOPS + self.stood_still;
-        // One clock fast, the other slow.
-        life.mul_f64(2.2 * self.drift) + delays
+        let delays = (self.longest + Duration::from_millis(1)) * HOPS + self.slept_since(Instant::ZERO);
+        self.drifted(life) + delays
+    }
+
+    /// One clock fast, the other slow.
+    fn drifted(&self, life: Duration) -> Duration {
+        life.mul_f64(2.2 * self.drift)
+    }
+
+    fn slept_since(&self, then: Instant) -> Duration {
+        self.slept.iter().filter(|(until, _)| *until > then).map(|(_, time)| *time).sum()
     }
 }

@@ -126,6 +126,13 @@ fn a_map_that_others_write_is_noticed() {
         view.own.entries.as_mut().filter(|entries| !entries.is_empty()).map(|entries| entries.pop()).is_some()
     });
     assert_eq!(rule, Some(Rule::OwnMapIsOwn), "a key lost");
+    let rule = spoilt(|view| {
+        let beyond = view.own.progress.max + 5;
+        let Some(entries) = &mut view.own.entries else { return false };
+        entries.push((Key::from("zzz"), Entry::new(beyond, Content::Deleted, None)));
+        true
+    });
+    assert_eq!(rule, Some(Rule::OwnMapIsOwn), "a version beyond its own");
 }
 
 #[test]
@@ -194,6 +201,40 @@ fn lives_that_end_too_late_or_too_early_are_noticed() {
         true
     });
     assert_eq!(rule, Some(Rule::LivesEndInTime), "what was to stay");
+}
+
+/// After a datagram that was long under way, too: what others were late by excuses nobody.
+#[test]
+fn a_life_that_is_late_is_noticed_after_long_delays() {
+    let mut views = sound();
+    let later = views.len() / 4;
+    let (mut versions, mut spoiled) = (BTreeMap::new(), None);
+    for (n, view) in views.iter_mut().enumerate() {
+        let (at, local) = (view.at, view.local);
+        let found = entry_of_another(view, |entry| entry.deadline.is_some_and(|deadline| deadline > local));
+        let Some((_, _, entry)) = found else { continue };
+        let is_new = versions.insert(at, entry.version) != Some(entry.version);
+        if n > later && is_new {
+            entry.deadline = entry.deadline.map(|deadline| deadline + Duration::from_millis(400));
+            spoiled = Some(n);
+            break;
+        }
+    }
+    let spoiled = spoiled.expect("a view to spoil");
+    let mut witness = Witness::new();
+    witness.flight(Duration::from_secs(90));
+    let broken = views[..=spoiled].iter().find_map(|view| witness.check(view).err());
+    assert_eq!(broken.map(|violation| violation.rule), Some(Rule::LivesEndInTime));
+}
+
+#[test]
+fn clocks_may_run_at_half_their_rate() {
+    let mut sim = Sim::new(1).watched();
+    let nodes = sim.cluster(2, Config::default()).unwrap();
+    sim.drift(nodes[0], -500_000);
+    sim.set_for(nodes[0], "brief", &1, Duration::from_secs(5)).unwrap();
+    sim.run_for(Duration::from_secs(30)).unwrap();
+    assert_eq!(sim.get(nodes[1], nodes[0], "brief"), None);
 }
 
 #[test]

@@ -35,6 +35,8 @@ pub(super) struct View {
     /// The time on the node's own clock.
     pub(super) local: Instant,
     pub(super) cause: Cause,
+    /// How long the datagram that was the cause had been under way.
+    pub(super) flight: Duration,
     pub(super) me: Peer,
     pub(super) heartbeat: u64,
     pub(super) own: Held,
@@ -115,6 +117,7 @@ impl View {
             run: glance.run,
             local: glance.clock.at(glance.now),
             cause: glance.cause,
+            flight: Duration::ZERO,
             me: ring.me(),
             heartbeat: ring.own_row().heartbeat,
             own,
