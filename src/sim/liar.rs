@@ -235,7 +235,7 @@ impl Liar {
             about.heartbeat = self.number();
             put_row(&mut records, &about, START_MS);
         }
-        let sum = self.dice.u32(..);
+        let sum = self.dice.bool().then(|| self.dice.u32(..));
         let answer = Answer {
             id,
             rest: window.filter(|_| self.dice.bool()),

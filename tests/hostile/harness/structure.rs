@@ -222,7 +222,10 @@ impl<'a> Reader<'a> {
             3 => {
                 self.window()?;
                 self.int(Role::RateChange)?;
-                self.nil(Role::Hash).or_else(|| self.uints(&[Role::Version, Role::Floor, Role::Hash]))?;
+                if self.nil(Role::Hash).is_none() {
+                    self.uints(&[Role::Version, Role::Floor])?;
+                    self.nil(Role::Hash).or_else(|| self.uints(&[Role::Hash]))?;
+                }
                 self.nil(Role::WindowEnd).or_else(|| self.columns())?;
                 self.rows(Table::Records)?;
                 self.uints(&[Role::Id, Role::Credit])?;
