@@ -16,6 +16,7 @@
 //! let nodes = sim.cluster(5, Config::default())?;
 //! sim.run_for(Duration::from_secs(10))?;
 //! sim.set(nodes[0], "leader", "here")?;
+//! sim.run_for(Duration::from_secs(1))?;
 //!
 //! sim.isolate(nodes[0]);
 //! sim.run_for(Duration::from_secs(30))?;
