@@ -1,7 +1,8 @@
 //! Looks at every step of every node, and says which promise was broken first.
 //!
 //! It believes nobody. What owners wrote it sees at the owners, at the moment of writing; what readers are shown, it compares with
-//! that; and events are its log of every mutation, so that a violation which passes cannot hide between two looks.
+//! that; and events are its log of every mutation. A map is looked at whenever an event tells of it, or its size, progress or sum of
+//! hashes has changed: a violation that passes would have to leave all of these as they were.
 
 mod history;
 mod limits;
@@ -22,7 +23,7 @@ use history::History;
 use maps::MapLog;
 use members::MemberLog;
 pub(super) use view::Glance;
-use view::{Fingerprint, View};
+use view::{Outline, View};
 
 /// The promises that are checked at every step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -145,7 +146,7 @@ struct Flights {
 struct Watch {
     run: u64,
     steps: u64,
-    fingerprints: BTreeMap<Peer, Fingerprint>,
+    outlines: BTreeMap<Peer, Outline>,
 }
 
 /// What one process was seen to hold.
@@ -218,7 +219,7 @@ impl Witness {
         }
         watch.steps += 1;
         let all = watch.steps % FULL_LOOK_EVERY == 1;
-        View::of(glance, all, &mut watch.fingerprints)
+        View::of(glance, all, &mut watch.outlines)
     }
 
     fn check(&mut self, view: &View) -> Result<(), Violation> {

@@ -76,23 +76,31 @@ pub(super) struct Held {
 
 /// What changes with a map, whatever changes in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Fingerprint {
+pub(super) struct Outline {
     state: PeerState,
     progress: Progress,
     keys: usize,
     bytes: usize,
     held_over: bool,
+    /// Of what is in it, but for held-over entries and for values with a life: see [`Map::sum`].
+    sum: u32,
 }
 
 impl View {
-    pub(super) fn of(glance: &Glance<'_>, all: bool, fingerprints: &mut BTreeMap<Peer, Fingerprint>) -> View {
+    pub(super) fn of(glance: &Glance<'_>, all: bool, outlines: &mut BTreeMap<Peer, Outline>) -> View {
         let node = glance.node;
         let (ring, config) = (node.ring(), node.config());
         let mut take = |peer, state, progress: Progress, map: &Map, (servable, unfinished): (u64, usize)| {
-            let fingerprint =
-                Fingerprint { state, progress, keys: map.len(), bytes: map.bytes(), held_over: map.has_held_over() };
+            let outline = Outline {
+                state,
+                progress,
+                keys: map.len(),
+                bytes: map.bytes(),
+                held_over: map.has_held_over(),
+                sum: map.sum(),
+            };
             let told = || glance.events.iter().any(|event| event.peer() == Some(peer));
-            let changed = fingerprints.insert(peer, fingerprint) != Some(fingerprint) || all || told();
+            let changed = outlines.insert(peer, outline) != Some(outline) || all || told();
             let entries = || map.iter().map(|(key, entry)| (key.clone(), entry.clone())).collect();
             Held {
                 progress,
