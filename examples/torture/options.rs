@@ -12,7 +12,7 @@ usage: torture [OPTION]…
   --seeds N        how many runs, each from a seed of its own; 64 by default
   --seed S         one run, from this seed; the seeds of several runs count on from 1
   --nodes N        how many nodes, 2 to 1000; 8 by default
-  --seconds N      how long things go wrong, in virtual time, 10 to 100000; 600 by default
+  --seconds N      how long things go wrong, in virtual time, 10 to 100000; 300 by default
   --lies           with a node in the cluster that lies
   --only KIND,…    only these kinds of faults
   --without KIND,… not these kinds
@@ -48,7 +48,7 @@ impl Options {
             first_seed: 1,
             seeds: 64,
             nodes: 8,
-            duration: Duration::from_secs(600),
+            duration: Duration::from_secs(300),
             kinds: FaultKind::ALL.into_iter().filter(|kind| *kind != FaultKind::Lies).collect(),
             faults: None,
             threads: cores,

@@ -24,8 +24,10 @@ pub struct Happened {
     pub slowed: u64,
     /// Datagrams lost because a slow link's queue was full.
     pub overflowed: u64,
-    /// Datagrams lost to a cut.
+    /// Datagrams lost to a cut in both directions.
     pub cut: u64,
+    /// Datagrams lost to a cut in theirs only.
+    pub cut_one_way: u64,
     /// Datagrams to an address where nobody was.
     pub unreachable: u64,
     /// Processes that died without a word.
@@ -61,12 +63,12 @@ impl Happened {
     }
 
     /// Each count with its name.
-    pub fn fields(&self) -> [(&'static str, u64); 23] {
+    pub fn fields(&self) -> [(&'static str, u64); 24] {
         let mut copy = *self;
         copy.fields_mut().map(|(name, count)| (name, *count))
     }
 
-    fn fields_mut(&mut self) -> [(&'static str, &mut u64); 23] {
+    fn fields_mut(&mut self) -> [(&'static str, &mut u64); 24] {
         [
             ("datagrams", &mut self.datagrams),
             ("lost", &mut self.lost),
@@ -79,6 +81,7 @@ impl Happened {
             ("slowed", &mut self.slowed),
             ("overflowed", &mut self.overflowed),
             ("cut", &mut self.cut),
+            ("cut one way", &mut self.cut_one_way),
             ("unreachable", &mut self.unreachable),
             ("crashes", &mut self.crashes),
             ("restarts", &mut self.restarts),

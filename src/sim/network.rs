@@ -147,7 +147,8 @@ impl Network {
         let (from, to) = (Peer::from(datagram.from), Peer::from(datagram.to));
         happened.datagrams += 1;
         if self.cuts.contains(&(from, to)) {
-            happened.cut += 1;
+            let one_way = !self.cuts.contains(&(to, from));
+            *(if one_way { &mut happened.cut_one_way } else { &mut happened.cut }) += 1;
             return;
         }
         let dice = Dice::new(self.seed, [sender, number]);

@@ -221,7 +221,8 @@ impl Sim {
         Some(self.hosts.get(&at)?.clock.at(self.now))
     }
 
-    /// Everything that a node told its program since this was [taken](Sim::take_events), with when on the simulator's clock.
+    /// Everything that a node told its program since this was [taken](Sim::take_events), with when on the simulator's clock. They are
+    /// kept until then.
     pub fn events(&self, at: Peer) -> &[(Instant, Event)] {
         self.hosts.get(&at).map_or(&[], |host| &host.events)
     }

@@ -183,6 +183,7 @@ impl Sim {
         self.happened.drifts += u64::from(ppm != 0);
         host.drift_ppm = ppm;
         host.clock.drift(self.now, ppm);
+        self.trace.deed(self.now, peer, &format!("drift {ppm} ppm"));
         if let Some(witness) = &mut self.witness {
             witness.drift(ppm);
         }
@@ -198,6 +199,7 @@ impl Sim {
 
     /// What it does beside that to some, until the same number is given other faults; [`Faults::NONE`] ends it.
     pub fn faults_in(&mut self, number: u64, scope: Scope, faults: Faults) {
+        self.trace.network(self.now, &format!("faults {number} {scope:?} {faults:?}"));
         if faults == Faults::NONE {
             self.network.scoped.remove(&number);
         } else {
@@ -218,6 +220,7 @@ impl Sim {
 
     /// Nothing passes from the first group to the second any more; what is sent back arrives.
     pub fn cut_one_way(&mut self, from: &[Peer], to: &[Peer]) {
+        self.trace.network(self.now, &format!("cut {from:?} to {to:?}"));
         for from in from {
             self.network.cuts.extend(to.iter().filter(|to| *to != from).map(|to| (*from, *to)));
         }
@@ -231,11 +234,13 @@ impl Sim {
 
     /// Ends every cut.
     pub fn heal(&mut self) {
+        self.trace.network(self.now, "heal");
         self.network.cuts.clear();
     }
 
     /// Ends the cuts between the two groups.
     pub fn heal_between(&mut self, left: &[Peer], right: &[Peer]) {
+        self.trace.network(self.now, &format!("heal {left:?} and {right:?}"));
         self.network.cuts.retain(|(from, to)| {
             !(left.contains(from) && right.contains(to) || right.contains(from) && left.contains(to))
         });

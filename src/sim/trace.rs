@@ -1,6 +1,6 @@
 //! What happened, in order: always as a hash, on request as text.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 use std::hash::Hasher;
 use std::net::SocketAddr;
 
@@ -53,7 +53,12 @@ impl Trace {
         self.line(now, at, &format_args!("{deed}"));
     }
 
-    fn line(&mut self, now: Instant, at: Peer, what: &std::fmt::Arguments<'_>) {
+    /// Something is done to the network.
+    pub(super) fn network(&mut self, now: Instant, deed: &str) {
+        self.line(now, "network", &format_args!("{deed}"));
+    }
+
+    fn line(&mut self, now: Instant, at: impl Display, what: &std::fmt::Arguments<'_>) {
         let mut hashed = Hashed(&mut self.hash);
         let _ = write!(hashed, "{} {at} {what}", Time(now));
         if let Some(text) = &mut self.text {
@@ -73,7 +78,7 @@ impl Write for Hashed<'_> {
 
 struct Time(Instant);
 
-impl std::fmt::Display for Time {
+impl Display for Time {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let micros = self.0.as_micros();
         write!(f, "{}.{:06}", micros / 1_000_000, micros % 1_000_000)

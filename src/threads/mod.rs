@@ -5,6 +5,8 @@
 mod model;
 mod seeds;
 mod shared;
+#[cfg(all(test, not(shuttle)))]
+mod tests;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -79,7 +81,7 @@ fn receive(shared: &Arc<Shared>) {
                     last_log = Some(sync::now());
                     log::warn!("cannot receive: {error}; trying again");
                 }
-                thread::sleep(backoff);
+                shared.receive_again.wait(backoff);
                 backoff = (backoff * 2).min(MAX_BACKOFF);
             }
         }

@@ -13,7 +13,7 @@ pub(super) struct SeedName {
     name: String,
     /// A name that is an address is never resolved again.
     is_addr: bool,
-    resolving: AtomicBool,
+    pub(super) resolving: AtomicBool,
     last_warning: Mutex<Option<Clock>>,
 }
 
@@ -24,6 +24,17 @@ impl SeedName {
             name: name.to_owned(),
             resolving: AtomicBool::new(false),
             last_warning: Mutex::new(None),
+        }
+    }
+}
+
+/// One is being resolved until this is dropped, also by a panic: somebody else's logger runs meanwhile.
+pub(super) struct Resolving<'a>(pub(super) &'a Shared, pub(super) usize);
+
+impl Drop for Resolving<'_> {
+    fn drop(&mut self) {
+        if let Some(seed) = self.0.seeds.get(self.1) {
+            seed.resolving.store(false, Ordering::SeqCst);
         }
     }
 }
@@ -40,12 +51,10 @@ impl Shared {
             thread::Builder::new().name("grapevine-resolver".to_owned()).stack_size(STACK_BYTES).spawn(move || {
                 let resolved = name.to_socket_addrs().map(Iterator::collect::<Vec<_>>);
                 let Some(shared) = shared.upgrade() else { return };
+                let _end = Resolving(&shared, index);
                 match resolved {
                     Ok(addrs) => shared.seed_resolved(index, addrs),
                     Err(error) => shared.warn_of_seed(index, format_args!("it cannot be resolved: {error}")),
-                }
-                if let Some(seed) = shared.seeds.get(index) {
-                    seed.resolving.store(false, Ordering::SeqCst);
                 }
             });
         if started.is_err() {

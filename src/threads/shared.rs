@@ -19,7 +19,7 @@ pub(crate) struct Shared {
     pub(crate) subscribers: Arc<Mutex<Subscribers>>,
     changes: Mutex<u64>,
     changed: Condvar,
-    waiters: AtomicU64,
+    pub(super) waiters: AtomicU64,
     pub(super) transport: Arc<dyn Transport>,
     pub(super) max_datagram: usize,
     pub(super) seeds: Vec<SeedName>,
@@ -29,6 +29,8 @@ pub(crate) struct Shared {
     pub(super) gossip: Alarm,
     pub(super) detect: Alarm,
     pub(super) drain: Drain,
+    /// Rung when the node stops.
+    pub(super) receive_again: Alarm,
     send_errors: AtomicU64,
     pub(super) receive_errors: AtomicU64,
 }
@@ -101,6 +103,22 @@ impl Drain {
     }
 }
 
+/// Counts one who waits for changes, until it is dropped: the caller's condition may panic.
+struct Waiter<'a>(&'a AtomicU64);
+
+impl<'a> Waiter<'a> {
+    fn new(waiters: &'a AtomicU64) -> Self {
+        waiters.fetch_add(1, Ordering::SeqCst);
+        Waiter(waiters)
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 impl Shared {
     pub(crate) fn new(node: Node, transport: Arc<dyn Transport>, origin: Clock) -> Arc<Shared> {
         Arc::new(Shared {
@@ -118,6 +136,7 @@ impl Shared {
             gossip: Alarm::default(),
             detect: Alarm::default(),
             drain: Drain::default(),
+            receive_again: Alarm::default(),
             send_errors: AtomicU64::new(0),
             receive_errors: AtomicU64::new(0),
         })
@@ -210,8 +229,8 @@ impl Shared {
     /// Calls `holds` now and after every change, without a lock, until it is true or time is up.
     pub(crate) fn wait_until(&self, timeout: Duration, mut holds: impl FnMut() -> bool) -> bool {
         let deadline = sync::now().checked_add(timeout);
-        self.waiters.fetch_add(1, Ordering::SeqCst);
-        let held = loop {
+        let _waiter = Waiter::new(&self.waiters);
+        loop {
             let seen = *self.changes.lock();
             if holds() {
                 break true;
@@ -231,9 +250,7 @@ impl Shared {
             if deadline.is_some_and(|deadline| deadline <= sync::now()) {
                 break holds();
             }
-        };
-        self.waiters.fetch_sub(1, Ordering::SeqCst);
-        held
+        }
     }
 
     pub(super) fn notify(&self) {
@@ -270,6 +287,7 @@ impl Shared {
         drop(subscribers);
         self.gossip.ring();
         self.detect.ring();
+        self.receive_again.ring();
         self.drain.answer(u64::MAX);
         self.transport.interrupt();
         *self.changes.lock() += 1;

@@ -46,7 +46,7 @@ fn a_cut_link_fails_nobody() -> Story {
     sim.cut_one_way(&nodes[..1], &nodes[1..2]);
     sim.cut(&nodes[2..3], &nodes[3..4]);
     sim.run_for(secs(120))?;
-    assert!(sim.happened().cut > 50);
+    assert!(sim.happened().cut > 50 && sim.happened().cut_one_way > 50, "{:?}", sim.happened());
     assert!(sim.disagreement().is_none(), "{:?}", sim.disagreement());
     sim.heal_between(&nodes[..1], &nodes[1..2]);
     let cut = sim.happened().cut;

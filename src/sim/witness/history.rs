@@ -31,6 +31,8 @@ pub(super) struct Run {
     /// How far the owner is.
     pub(super) progress: Progress,
     pub(super) heartbeat: u64,
+    /// It has left.
+    pub(super) left: bool,
 }
 
 /// One write.
@@ -65,6 +67,7 @@ impl History {
         let run = self.runs.entry((view.me, generation)).or_default();
         let before = std::mem::replace(&mut run.progress, view.own.progress);
         run.heartbeat = run.heartbeat.max(view.heartbeat);
+        run.left |= view.left;
         if !is_new {
             if view.own.progress.max < before.max || view.own.progress.floor < before.floor {
                 let text = format!("its own map went back from {before:?} to {:?}", view.own.progress);

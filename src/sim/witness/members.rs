@@ -41,6 +41,9 @@ impl MemberLog {
         self.advances(view);
         for event in &view.events {
             self.event(view, event, among_liars)?;
+            if let (Event::PeerLeft { peer, generation }, false) = (event, among_liars) {
+                it_left(*peer, *generation, history)?;
+            }
         }
         for seen in &view.members {
             self.compare(view, seen)?;
@@ -171,6 +174,13 @@ impl MemberLog {
         known.heartbeat = seen.heartbeat;
         Ok(())
     }
+}
+
+fn it_left(peer: Peer, generation: u64, history: &History) -> Result<(), Broken> {
+    if history.run(peer, generation).is_some_and(|run| run.left) {
+        return Ok(());
+    }
+    broken(Rule::OnlyTheOwnerWrites, format!("{peer} with generation {generation} is told to have left, and did not"))
 }
 
 fn heartbeat_is_the_owners(seen: &Seen, history: &History) -> Result<(), Broken> {

@@ -91,6 +91,14 @@ fn what_nobody_wrote_is_noticed() {
     let rule = spoilt(|view| view.members.first_mut().map(|seen| seen.heartbeat += 1_000).is_some());
     assert_eq!(rule, Some(Rule::OnlyTheOwnerWrites), "a heartbeat");
     let rule = spoilt(|view| {
+        let Some(seen) = view.members.iter_mut().find(|seen| seen.state == PeerState::Alive) else { return false };
+        seen.state = PeerState::Left;
+        let (peer, generation) = (seen.peer, seen.held.progress.generation);
+        view.events.push(Event::PeerLeft { peer, generation });
+        true
+    });
+    assert_eq!(rule, Some(Rule::OnlyTheOwnerWrites), "a farewell");
+    let rule = spoilt(|view| {
         view.members
             .iter_mut()
             .find(|seen| seen.held.entries.is_some())

@@ -39,6 +39,8 @@ pub(super) struct View {
     pub(super) flight: Duration,
     pub(super) me: Peer,
     pub(super) heartbeat: u64,
+    /// It has left.
+    pub(super) left: bool,
     pub(super) own: Held,
     pub(super) members: Vec<Seen>,
     pub(super) events: Vec<Event>,
@@ -128,6 +130,7 @@ impl View {
             flight: Duration::ZERO,
             me: ring.me(),
             heartbeat: ring.own_row().heartbeat,
+            left: node.has_left(),
             own,
             members: members.collect(),
             events: glance.events.to_vec(),
