@@ -181,11 +181,30 @@ impl Builder {
     /// # Errors
     /// Those of [`Builder::start`].
     pub fn start_subscribed(self) -> Result<(Gossiper, Subscription), Error> {
+        self.start_after(Gossiper::subscribe)
+    }
+
+    /// Starts the node after `prepare` was called with its handle: nothing has happened to it then. For several subscriptions
+    /// that are to have all events from the first one on, or one with a filter.
+    ///
+    /// ```
+    /// use grapevine::{EventFilter, EventKind, Gossiper};
+    ///
+    /// let failures = EventFilter::all().kinds([EventKind::PeerFailed]);
+    /// let (node, (all, failures)) =
+    ///     Gossiper::builder().start_after(|node| (node.subscribe(), node.subscribe_to(failures)))?;
+    /// # drop((node, all, failures));
+    /// # Ok::<(), grapevine::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`Builder::start`].
+    pub fn start_after<R>(self, prepare: impl FnOnce(&Gossiper) -> R) -> Result<(Gossiper, R), Error> {
         if let Some(error) = self.wrong {
             return Err(error);
         }
         let transport = Gossiper::bind(&self.config)?;
-        Gossiper::start_after(self.config, transport, Gossiper::subscribe)
+        Gossiper::start_after(self.config, transport, prepare)
     }
 
     fn one_addr(&mut self, setting: &'static str, addr: impl ToSocketAddrs) -> Option<SocketAddr> {

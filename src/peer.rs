@@ -186,6 +186,10 @@ pub struct PeerInfo {
     pub version: u64,
     /// How many readable keys of it are held here.
     pub keys: usize,
+    /// What this node sent to its address, in bytes of UDP payload, since it was new here; 0 for this node itself.
+    pub bytes_sent: u64,
+    /// What came in its name; 0 for this node itself.
+    pub bytes_received: u64,
     /// Whether it is this node itself.
     pub is_self: bool,
 }

@@ -332,3 +332,47 @@ fn a_lie_at_the_next_version_with_a_maximum_that_never_comes_is_healed() {
     assert_eq!(net.get(nodes[1], nodes[0], "forged"), None);
     assert_eq!(net.get(nodes[1], nodes[0], "true").as_deref(), Some("\"words\""));
 }
+
+/// A program may learn of an address at any time; who has left tells nobody of itself.
+#[test]
+fn an_address_may_be_contacted_at_any_time() {
+    let mut net = Net::new(1);
+    let (first, second) = (net.start(config()), net.start(config()));
+    net.run_for(secs(30));
+    assert_eq!(net.state(second, first), None);
+    // Nobody is at these.
+    for addr in
+        [second.addr(), "10.9.9.9:9".parse().unwrap(), "0.0.0.0:9".parse().unwrap(), "10.9.9.9:0".parse().unwrap()]
+    {
+        net.act(second, |node, now, out| node.contact(now, addr, out)).unwrap();
+    }
+    net.act(second, |node, now, out| node.contact(now, first.addr(), out)).unwrap();
+    net.run_for(secs(3));
+    assert_eq!([net.state(second, first), net.state(first, second)], [Some(PeerState::Alive); 2]);
+    net.leave(second);
+    let told = net.act(second, |node, now, out| node.contact(now, first.addr(), out));
+    assert!(told.is_err(), "{told:?}");
+}
+
+/// Of two nodes each knows what the other sent: all that it received itself.
+#[test]
+fn members_tell_their_traffic() {
+    let mut net = Net::new(1);
+    let nodes = net.cluster(2, config());
+    net.run_for(secs(5));
+    net.set(nodes[0], "large", &"v".repeat(20_000));
+    net.run_for(secs(5));
+    let seen = |at, of| {
+        let (info, stats) = (net.node(at).peer(net.local(at), of).unwrap(), net.node(at).stats());
+        (info.bytes_sent, info.bytes_received, stats.bytes_sent, stats.bytes_received)
+    };
+    let (sent, received, all_sent, all_received) = seen(nodes[0], nodes[1]);
+    assert!(sent > 20_000 && sent > received, "{sent} {received}");
+    assert_eq!(received, all_received);
+    // The first words to a stranger are counted by nobody.
+    assert!(all_sent - sent < 1_400, "{sent} of {all_sent}");
+    let (back, forth, ..) = seen(nodes[1], nodes[0]);
+    assert!(forth.abs_diff(sent) < 1_400 && back.abs_diff(received) < 1_400, "{forth} {back}");
+    let me = net.node(nodes[0]).peer(net.local(nodes[0]), nodes[0]).unwrap();
+    assert_eq!((me.bytes_sent, me.bytes_received), (0, 0));
+}

@@ -85,7 +85,7 @@ impl Load {
                 items.push_back(name);
                 if items.len() > ITEMS {
                     // If the node was restarted since, there is no such key.
-                    self.deletes.fetch_add(u64::from(node.delete(&items[0])?), Ordering::Relaxed);
+                    self.deletes.fetch_add(u64::from(node.delete(&items[0])?.is_some()), Ordering::Relaxed);
                     items.pop_front();
                 }
             }
@@ -94,7 +94,7 @@ impl Load {
                 one_more(&self.large);
             }
             89..90 if place.is_multiple_of(LARGE_EVERY) => {
-                self.deletes.fetch_add(u64::from(node.delete("large")?), Ordering::Relaxed);
+                self.deletes.fetch_add(u64::from(node.delete("large")?.is_some()), Ordering::Relaxed);
             }
             84..90 => {}
             _ => self.subscribe(node, dice, subscriptions),

@@ -207,20 +207,20 @@ impl Gossiper {
         self.write(|node, now, out| node.try_set(now, key, value, Some(now + life), out))
     }
 
-    /// Deletes a key of this node's map. Returns whether there was one.
+    /// Deletes a key of this node's map. Returns the version from which on it is gone; `None` if there was none.
     ///
     /// ```
     /// # use grapevine::Gossiper;
     /// let node = Gossiper::builder().initial("a", &1).start()?;
-    /// assert!(node.delete("a")?);
-    /// assert!(!node.delete("a")?);
+    /// assert_eq!(node.delete("a")?, Some(3));
+    /// assert_eq!(node.delete("a")?, None);
     /// # Ok::<(), grapevine::Error>(())
     /// ```
     ///
     /// # Errors
     /// [`Error::Stopped`] and [`Error::ThreadPanicked`].
-    pub fn delete(&self, key: &str) -> Result<bool, Error> {
-        self.write(|node, now, out| node.delete(now, key, out)).map(|version| version.is_some())
+    pub fn delete(&self, key: &str) -> Result<Option<u64>, Error> {
+        self.write(|node, now, out| node.delete(now, key, out))
     }
 
     /// Drops a peer that is not alive, with its map, here and wherever else it is not seen alive: one that will never be back.
@@ -239,6 +239,25 @@ impl Gossiper {
     /// [`Error::UnknownPeer`], [`Error::StillAlive`], [`Error::Stopped`] and [`Error::ThreadPanicked`].
     pub fn forget(&self, peer: Peer) -> Result<(), Error> {
         self.write(|node, now, out| node.forget(now, peer, out))
+    }
+
+    /// Tells whoever is at these addresses of this node, once and at once, as seeds are told: for addresses that a program
+    /// learns of while it runs, or remembers from an earlier run. Who answers becomes a peer; who does not is no error.
+    ///
+    /// ```
+    /// # use grapevine::Gossiper;
+    /// # use std::time::Duration;
+    /// let (first, second) = (Gossiper::builder().start()?, Gossiper::builder().start()?);
+    /// second.contact(&[first.local_addr()])?;
+    /// assert!(second.wait_until(Duration::from_secs(5), |node| node.live_peers() == [first.peer()]));
+    /// # Ok::<(), grapevine::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Stopped`] and [`Error::ThreadPanicked`].
+    pub fn contact(&self, addrs: &[SocketAddr]) -> Result<(), Error> {
+        let mut addrs = addrs.iter().filter(|addr| self.inner.shared.can_reach(**addr));
+        self.write(|node, now, out| addrs.try_for_each(|addr| node.contact(now, *addr, out)))
     }
 
     /// All events from now on. For those of the very first moments there is

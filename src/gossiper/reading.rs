@@ -78,6 +78,23 @@ impl Gossiper {
         })
     }
 
+    /// The entries of one peer's map, or of this node's own, in the order of their keys; none for a peer that is not known.
+    ///
+    /// ```
+    /// # use grapevine::Gossiper;
+    /// let node = Gossiper::builder().initial("zone", "eu-1").start()?;
+    /// for entry in node.entries_of(node.peer()) {
+    ///     println!("{} = {}, version {}", entry.key, entry.value, entry.version);
+    /// }
+    /// # Ok::<(), grapevine::Error>(())
+    /// ```
+    pub fn entries_of(&self, peer: Peer) -> Vec<PeerEntry> {
+        self.read(|node, now| {
+            let entries = node.map(peer).into_iter().flat_map(|map| map.readable("", now));
+            entries.map(|entry| PeerEntry::new(peer, entry)).collect()
+        })
+    }
+
     /// Everything at one moment: all peers with all entries.
     ///
     /// ```

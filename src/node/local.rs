@@ -1,5 +1,6 @@
 //! What this node's own program does: writing its map, reading every map, leaving.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::error::Error;
@@ -136,6 +137,21 @@ impl Node {
         Ok(Some(self.ring.own().progress().max))
     }
 
+    /// Tells whoever is at this address of this node, as a seed is told. An address that nobody can have is passed over.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`] after [`Node::leave`].
+    pub fn contact(&mut self, now: Instant, addr: SocketAddr, out: &mut Output) -> Result<(), Error> {
+        self.enter(now);
+        if self.left {
+            return Err(Error::Stopped);
+        }
+        if Peer::from(addr).unreachable_because().is_none() {
+            self.send_first_digest(now, addr, out);
+        }
+        Ok(())
+    }
+
     /// Forgets a peer that is not alive. Those who do not see it alive either follow, unless they have heard a later heartbeat
     /// of it: then it is known again here, until it is forgotten for good.
     ///
@@ -234,6 +250,8 @@ impl Node {
             last_advance: if is_self { Some(Duration::ZERO) } else { last_advance },
             version: row.progress.max,
             keys: self.map(peer).map_or(0, |map| map.readable("", now).count()),
+            bytes_sent: member.map_or(0, |member| member.bytes_sent),
+            bytes_received: member.map_or(0, |member| member.bytes_received),
             is_self,
         })
     }

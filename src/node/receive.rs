@@ -70,6 +70,9 @@ impl Node {
         };
         // Once more, for a sender who was not known before its own message was read.
         self.keep_token(from, &header);
+        if let Some(member) = self.ring.member_mut(header.sender) {
+            member.bytes_received += datagram.len() as u64;
+        }
         // An answer, or the digest of one who has another roster.
         if self.turn_partner == Some(header.sender) && !matches!(message, Message::Delta(_) | Message::Want(_)) {
             self.turn_answers = self.turn_answers.saturating_sub(1);

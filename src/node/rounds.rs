@@ -64,7 +64,7 @@ impl Node {
         seed.extend_from_slice(&addrs[..addrs.len().min(16)]);
         // The name was tried with its old addresses already; only what is new about it is left to try.
         for addr in fresh.into_iter().take(ADDRESSES_PER_SEED) {
-            self.contact(now, addr, out);
+            self.send_first_digest(now, addr, out);
         }
     }
 
@@ -79,7 +79,7 @@ impl Node {
         self.choose_partners();
         let partners = std::mem::take(&mut self.scratch.partners);
         for peer in &partners.others {
-            self.contact(now, peer.addr(), out);
+            self.send_first_digest(now, peer.addr(), out);
         }
         if let Some(index) = partners.seed {
             self.try_seed(now, index, out);
@@ -194,7 +194,7 @@ impl Node {
     }
 
     /// Sends a first digest, padded, to somebody who may not know this node, or may know it under another roster.
-    pub(super) fn contact(&mut self, now: Instant, to: SocketAddr, out: &mut Output) {
+    pub(super) fn send_first_digest(&mut self, now: Instant, to: SocketAddr, out: &mut Output) {
         if Peer::from(to) == self.ring.me() {
             return;
         }
@@ -249,6 +249,9 @@ impl Node {
         let sent = out.datagram(path.to, |bytes| message.encode(&header, bytes));
         self.stats.datagrams_sent += 1;
         self.stats.bytes_sent += sent as u64;
+        if let Some(member) = self.ring.member_mut(Peer::from(path.to)) {
+            member.bytes_sent += sent as u64;
+        }
         sent
     }
 
@@ -291,7 +294,7 @@ impl Node {
         let mut addrs = seed.clone();
         self.dice.shuffle(&mut addrs);
         for addr in addrs.into_iter().take(ADDRESSES_PER_SEED) {
-            self.contact(now, addr, out);
+            self.send_first_digest(now, addr, out);
         }
         out.resolve.push(index);
     }

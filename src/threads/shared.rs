@@ -1,5 +1,6 @@
 //! The lock that the threads and the handles of a node share, and what hangs on it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant as Clock};
 
@@ -140,6 +141,11 @@ impl Shared {
             send_errors: AtomicU64::new(0),
             receive_errors: AtomicU64::new(0),
         })
+    }
+
+    /// Whether the socket could send to such an address at all.
+    pub(crate) fn can_reach(&self, addr: SocketAddr) -> bool {
+        self.transport.can_reach(addr)
     }
 
     /// The time on the node's clock.

@@ -197,6 +197,8 @@ impl Ring {
             held_over_since: None,
             token: None,
             proved_until: Instant::ZERO,
+            bytes_sent: 0,
+            bytes_received: 0,
             roster_hash: 0,
         };
         self.remove(peer);
