@@ -71,9 +71,7 @@ impl Node {
             if let Some(next) = member.replica.map().next_deadline() {
                 self.next_detect = self.next_detect.min(next);
             }
-            let held_over = member.replica.map().has_held_over();
-            member.held_over_since = held_over.then(|| member.held_over_since.unwrap_or(now));
-            if due || held_over {
+            if due {
                 changed.push(peer);
             }
         }
@@ -108,19 +106,6 @@ impl Node {
             }
             PeerState::Forgotten => {}
         }
-        self.abandon_transfer(now, peer, out);
-    }
-
-    /// A transfer that has not ended within the grace period cannot: the only one who could finish it is gone, or
-    /// somebody lied about how far it goes.
-    fn abandon_transfer(&mut self, now: Instant, peer: Peer, out: &mut Output) {
-        let grace = self.config.grace;
-        self.ring.change(peer, |member| {
-            if member.held_over_since.is_some_and(|since| now - since > grace) {
-                let generation = member.replica.progress().generation;
-                member.replica.abandon_transfer(|change| out.events.push(event_of(peer, generation, change)));
-            }
-        });
     }
 
     fn fail(&mut self, now: Instant, peer: Peer, out: &mut Output) {

@@ -62,8 +62,6 @@ pub struct Member {
     pub since: Instant,
     /// To whom it is told.
     pub telling: Telling,
-    /// Since when entries are held over from before a transfer, as far as was noticed.
-    pub held_over_since: Option<Instant>,
     /// The token that it gave; returned to it, the token proves this node's address.
     pub token: Option<u64>,
     /// Until when its address counts as proved.

@@ -213,11 +213,6 @@ impl Replica {
         }
     }
 
-    /// Gives up a transfer that cannot end, because nobody who could finish it is left: what it did not confirm goes.
-    pub fn abandon_transfer(&mut self, mut changed: impl FnMut(Change)) {
-        self.drop_held_over(None, &mut changed);
-    }
-
     /// Whether a delta applies, and what it changes before its entries: the generation, the start of a transfer.
     fn admit(&mut self, delta: &Delta) -> Applied {
         if delta.generation < self.progress.generation || delta.to < delta.from || delta.max < delta.to {

@@ -75,7 +75,6 @@ pub enum Step {
     Tick(usize),
     Expire(usize),
     Restart(usize),
-    Abandon(usize),
     Hears {
         at: usize,
         from: usize,
@@ -273,10 +272,6 @@ impl Explorer {
         if let Some(new) = holder.restart() {
             let number = self.holders.number(new);
             all.push((Step::Restart(at), Ok(with(state, at, number))));
-        }
-        if let Some(outcome) = holder.abandon(&self.scenario.rules) {
-            let outcome = outcome.map(|after| self.holders.number(after));
-            all.push((Step::Abandon(at), outcome.map(|number| with(state, at, number))));
         }
     }
 

@@ -126,11 +126,13 @@ impl Holder {
 
     /// A record is told: how far `told` is, by the owner or another holder.
     pub fn hear(&self, told: &Progress, rules: &Rules) -> Result<Holder, String> {
-        let after = self.watched(rules, |replica, _, events| {
+        let after = self.watched(rules, |replica, now, events| {
             let new = told.generation > replica.progress().generation;
             replica.begin_generation(told.generation);
             if rules.fault == Fault::EmptyByHearsay && new && told.max == 0 {
-                replica.abandon_transfer(|change| events.push(change));
+                let empty = Delta { generation: told.generation, from: 0, to: 0, floor: 0, max: 0 };
+                let limits = Limits::default();
+                replica.apply(now, &empty, std::iter::empty(), &limits, |change| events.push(change), |_| ());
             }
             replica.adopt_floor(told.generation, told.floor);
         })?;
@@ -214,21 +216,6 @@ impl Holder {
     pub fn restart(&self) -> Option<Holder> {
         let restarts_left = self.restarts_left.checked_sub(1)?;
         Some(Holder { ticks: self.ticks, ..Holder::new(self.ticks_left, restarts_left, self.refuses) })
-    }
-
-    /// It gives up a transfer: nobody was left to end it.
-    pub fn abandon(&self, rules: &Rules) -> Option<Result<Holder, String>> {
-        let restarts_left = self.restarts_left.checked_sub(1).filter(|_| !self.all_confirmed())?;
-        let after = self.watched(rules, |replica, _, events| replica.abandon_transfer(|change| events.push(change)));
-        Some(after.map(|mut after| {
-            after.restarts_left = restarts_left;
-            // What went was not deleted: it may come back.
-            let (before, now) = (self.readable(), after.readable());
-            for key in (0..KEYS.len()).filter(|key| now[*key] != before[*key]) {
-                after.seen[key].0 -= 1;
-            }
-            after
-        }))
     }
 
     pub fn much_later(&self, rules: &Rules) -> Result<Holder, String> {

@@ -27,7 +27,7 @@ pub struct Scenario {
     pub budget: Budget,
     /// How often the clock of each holder moves on.
     pub ticks: u8,
-    /// How often each holder starts anew, or gives up a transfer.
+    /// How often each holder starts anew.
     pub restarts: u8,
     pub rules: Rules,
 }

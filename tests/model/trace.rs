@@ -60,7 +60,6 @@ impl Explorer {
             Step::Tick(at) => format!("the clock of holder {at} moves on"),
             Step::Expire(at) => format!("holder {at} hides what has expired"),
             Step::Restart(at) => format!("holder {at} starts anew"),
-            Step::Abandon(at) => format!("holder {at} gives up the transfer"),
             Step::Hears { at, from } => format!("{} hears how far {} is", name(at), name(from)),
             Step::SendsDigest { from, to } => format!("{} sends a digest to {}", name(from), name(to)),
             Step::Exchange { asker, at, answer } => {

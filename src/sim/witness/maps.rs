@@ -26,8 +26,6 @@ struct Owner {
     told: BTreeMap<Key, Told>,
     /// Up to which (generation, version) each key has been seen: nothing older may come.
     seen: BTreeMap<Key, (u64, u64)>,
-    /// Since when entries are held over, on the observer's clock.
-    held_over_since: Option<Instant>,
     /// The end of each life, with its version, when it was looked at last.
     lives: BTreeMap<Key, (u64, Option<Instant>)>,
     /// The longest that a datagram was under way since then.
@@ -71,8 +69,6 @@ impl MapLog {
             owner.only_forward(peer, held.progress)?;
             owner.flight = owner.flight.max(view.flight);
             let Some(entries) = &held.entries else { continue };
-            let is_over = entries.iter().any(|(_, entry)| entry.held_over);
-            owner.held_over_since = is_over.then(|| owner.held_over_since.unwrap_or(view.local));
             owner.is_as_told(peer, entries)?;
             if !among_liars {
                 truth.compare(peer, held, entries)?;
@@ -143,9 +139,7 @@ impl Owner {
         };
         let seen = self.seen.entry(key.clone()).or_default();
         *seen = from.max(*seen);
-        // A transfer that nobody can finish is given up after the grace period.
-        let held_over = self.held_over_since.is_some_and(|since| truth.view.local - since >= truth.view.grace);
-        if truth.among_liars || held_over {
+        if truth.among_liars {
             return Ok(());
         }
         let (generation, version) = from;

@@ -50,7 +50,6 @@ pub(super) struct View {
     pub(super) max_datagram: usize,
     pub(super) limits: Limits,
     pub(super) interval: Duration,
-    pub(super) grace: Duration,
 }
 
 /// Another peer as the node sees it.
@@ -139,7 +138,6 @@ impl View {
             max_datagram: config.max_datagram,
             limits: config.limits,
             interval: config.interval,
-            grace: config.grace,
         }
     }
 }

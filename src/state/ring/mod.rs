@@ -194,7 +194,6 @@ impl Ring {
             detector: Detector::new(),
             since: now,
             telling: Telling::Roster,
-            held_over_since: None,
             token: None,
             proved_until: Instant::ZERO,
             bytes_sent: 0,
