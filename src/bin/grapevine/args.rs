@@ -1,0 +1,171 @@
+//! The command line: every command and option, with its description and default.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args as Group, Parser, Subcommand, ValueHint};
+use clap_complete::Shell;
+
+/// Cluster membership, failure detection and shared state, by gossip over UDP.
+///
+/// `grapevine agent` runs one node; the other commands ask and change the one that runs on this machine.
+#[derive(Debug, Parser)]
+#[command(name = "grapevine", version, propagate_version = true, max_term_width = 110)]
+#[command(
+    after_help = "Exit status: 0 done, 1 it failed, 2 bad usage. Logs go to standard error; RUST_LOG says how much, like RUST_LOG=debug."
+)]
+pub struct Args {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run one node until SIGINT, SIGTERM or `grapevine leave`; all three tell the others that it leaves.
+    Agent(AgentArgs),
+    /// List the node and its peers.
+    Members(ClientArgs),
+    /// Print the value of a key: of the agent's own map, or of a peer's.
+    #[command(override_usage = "grapevine get [OPTIONS] [PEER] KEY")]
+    Get {
+        /// The key, with the peer before it if it is a peer's, as ADDRESS:PORT.
+        #[arg(value_names = ["PEER", "KEY"], num_args = 1..=2, required = true)]
+        what: Vec<String>,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// List the keys of the agent's own map, or of a peer's.
+    Keys {
+        /// The peer, as ADDRESS:PORT.
+        peer: Option<String>,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Set a key of the agent's own map, for every node to read.
+    Set {
+        key: String,
+        /// JSON where it is JSON, else a string.
+        #[arg(allow_negative_numbers = true)]
+        value: String,
+        /// How long it lives, like 10s or 500ms; for good if not given.
+        #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+        ttl: Option<Duration>,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Delete a key of the agent's own map.
+    Delete {
+        key: String,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Print every event of the cluster as it happens, until interrupted.
+    Watch {
+        /// Of the events about keys, only those whose key starts so.
+        #[arg(long, value_name = "P")]
+        prefix: Option<String>,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Print the node's counters.
+    Stats(ClientArgs),
+    /// A live view of the members, in the whole terminal; q ends it.
+    Top(TopArgs),
+    /// Drop a peer that has failed or left and will never be back, with its map.
+    Forget {
+        /// The peer, as ADDRESS:PORT.
+        peer: String,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Have the agent leave the cluster and end.
+    Leave(ClientArgs),
+    /// Print the completions for a shell.
+    Completions { shell: Shell },
+}
+
+/// What every command that talks to an agent takes.
+#[derive(Debug, Group)]
+pub struct ClientArgs {
+    /// The agent's control socket [default: that of the agent on port 9000, or of GRAPEVINE_BIND].
+    #[arg(long, env = "GRAPEVINE_CONTROL", value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub control: Option<PathBuf>,
+    /// Print JSON, as in the line protocol.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Group)]
+pub struct TopArgs {
+    /// The agent's control socket [default: that of the agent on port 9000, or of GRAPEVINE_BIND].
+    #[arg(long, env = "GRAPEVINE_CONTROL", value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub control: Option<PathBuf>,
+    /// The time between two looks, 100 ms at least.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "1s")]
+    pub every: Duration,
+}
+
+#[derive(Debug, Group)]
+pub struct AgentArgs {
+    /// The address of the socket; port 0 for one that the system gives.
+    #[arg(long, env = "GRAPEVINE_BIND", value_name = "ADDR", default_value = "127.0.0.1:9000")]
+    pub bind: String,
+    /// The address under which the others reach this node, if it is another: behind NAT, in a container, with a bind to all addresses.
+    #[arg(long, env = "GRAPEVINE_ADVERTISE", value_name = "ADDR")]
+    pub advertise: Option<String>,
+    /// Any node of the cluster; a name is resolved again whenever it is tried. May be repeated; in the variable with commas between.
+    #[arg(long, env = "GRAPEVINE_SEED", value_name = "HOST:PORT", value_delimiter = ',')]
+    pub seed: Vec<String>,
+    /// The cluster's name. Nodes of clusters with different names never exchange anything.
+    #[arg(long, env = "GRAPEVINE_CLUSTER", value_name = "NAME", default_value = "grapevine")]
+    pub cluster: String,
+    /// The time between two gossip rounds, 10ms to 1h, better the same on every node.
+    #[arg(long, env = "GRAPEVINE_INTERVAL", value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "1s")]
+    pub interval: Duration,
+    /// How many peers each round is told, 1 to 16.
+    #[arg(long, env = "GRAPEVINE_FANOUT", value_name = "N", default_value_t = 3)]
+    pub fanout: usize,
+    /// The suspicion level at which a peer counts as failed, 0.5 to 100.
+    #[arg(long, env = "GRAPEVINE_PHI", value_name = "LEVEL", default_value_t = 8.0)]
+    pub phi: f64,
+    /// Slack for every time-out, in intervals: 1 on a network that loses 10 % and more.
+    #[arg(long, env = "GRAPEVINE_PAUSE", value_name = "INTERVALS", default_value_t = 0.1)]
+    pub pause: f64,
+    /// How long a peer that is not alive is remembered: 10 intervals to 30 days.
+    #[arg(long, env = "GRAPEVINE_GRACE", value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "1h")]
+    pub grace: Duration,
+    /// A key that the map has from the start; JSON where it is JSON, else a string. May be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// The control socket [default: grapevine-PORT.sock in XDG_RUNTIME_DIR, or in a folder of your own under /tmp; none with --stdio or
+    /// with port 0].
+    #[arg(long, env = "GRAPEVINE_CONTROL", value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub control: Option<PathBuf>,
+    /// Print events as JSON, a line each.
+    #[arg(long, env = "GRAPEVINE_JSON")]
+    pub json: bool,
+    /// Speak the line protocol over standard input and output; the end of the input means leave.
+    #[arg(long)]
+    pub stdio: bool,
+    /// Keep the last known peers in this file, and try them when no seed answers.
+    #[arg(long, env = "GRAPEVINE_REMEMBER", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub remember: Option<PathBuf>,
+    /// A command that the shell runs for each event, with the event as JSON on its standard input.
+    #[arg(long, env = "GRAPEVINE_ON_EVENT", value_name = "COMMAND")]
+    pub on_event: Option<String>,
+    /// For which events; `all` for every one.
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_delimiter = ',',
+        requires = "on_event",
+        default_value = "new_peer,peer_alive,peer_failed,peer_left,peer_forgotten,address_conflict,wrong_cluster"
+    )]
+    pub on_event_names: Vec<String>,
+    /// At most so many of these commands run at once, 1 to 64. With 1 they run in the order of the events.
+    #[arg(long, value_name = "N", requires = "on_event", default_value_t = 4)]
+    pub on_event_jobs: usize,
+    /// A command that takes longer is killed, 1 ms to 1 h.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, requires = "on_event", default_value = "30s")]
+    pub on_event_limit: Duration,
+}

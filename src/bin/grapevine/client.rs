@@ -1,0 +1,114 @@
+//! A client of an agent's control socket.
+
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use crate::failure::Failure;
+use crate::lines::{Line, Lines};
+use crate::place;
+
+/// An agent answers within milliseconds, unless the others have to be told that it leaves.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// The keys of a full map take 17 MB.
+const MAX_REPLY_BYTES: usize = 64 << 20;
+
+/// A connection to an agent.
+pub struct Client {
+    path: PathBuf,
+    stream: UnixStream,
+    lines: Lines<UnixStream>,
+}
+
+impl Client {
+    /// Connects to the agent at this socket, or at that of the default agent.
+    pub fn connect(control: Option<&Path>) -> Result<Client, Failure> {
+        let bind = std::env::var("GRAPEVINE_BIND").ok();
+        let path = control.map_or_else(|| place::default_control(bind.as_deref()), Path::to_owned);
+        let stream = UnixStream::connect(&path).map_err(|error| cannot_connect(&path, &error))?;
+        let failed =
+            |error: io::Error| Failure::Failed(format!("cannot talk to the agent at {}: {error}", path.display()));
+        stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
+        stream.set_write_timeout(Some(PATIENCE)).map_err(failed)?;
+        let lines = Lines::new(stream.try_clone().map_err(failed)?, MAX_REPLY_BYTES);
+        Ok(Client { path, stream, lines })
+    }
+
+    /// Asks, and takes the answer: the fields of the reply without its id.
+    pub fn request(&mut self, name: &str, fields: &[(&str, Value)]) -> Result<Map<String, Value>, Failure> {
+        let mut request: Map<String, Value> = fields
+            .iter()
+            .filter(|(_, value)| !value.is_null() || name == "set")
+            .map(|(field, value)| ((*field).to_owned(), value.clone()))
+            .collect();
+        request.insert("do".to_owned(), name.into());
+        let text = Value::Object(request).to_string() + "\n";
+        let sent = self.stream.write_all(text.as_bytes());
+        // What it said before it hung up is worth more than that it did.
+        let reply = self.line()?;
+        let (Some(mut reply), Ok(())) = (reply, sent) else { return Err(self.gone()) };
+        reply.remove("id");
+        match reply.get("error").and_then(|error| error["message"].as_str()) {
+            Some(message) => Err(Failure::failed(message)),
+            None => Ok(reply),
+        }
+    }
+
+    /// Has events follow, for as long as it takes until one comes.
+    pub fn subscribe(&mut self, prefix: Option<&str>) -> Result<(), Failure> {
+        let fields = prefix.map(|prefix| ("prefix", prefix.into()));
+        self.request("subscribe", fields.as_slice())?;
+        self.stream.set_read_timeout(None).map_err(|error| self.broken(&error))
+    }
+
+    /// The next line; `None` when the agent has ended.
+    pub fn line(&mut self) -> Result<Option<Map<String, Value>>, Failure> {
+        let path = self.path.display();
+        match self.lines.next() {
+            Ok(Some(Line::Bytes(bytes))) => serde_json::from_slice(bytes).map(Some).map_err(|error| {
+                Failure::Failed(format!(
+                    "{path} does not speak the line protocol ({error}); is it another program's socket?"
+                ))
+            }),
+            Ok(Some(Line::TooLong)) => Err(Failure::Failed(format!("{path} sent a line that is too long"))),
+            Ok(None) => Ok(None),
+            Err(error) => Err(self.broken(&error)),
+        }
+    }
+
+    /// What there is to say when the agent hangs up.
+    pub fn gone(&self) -> Failure {
+        Failure::Failed(format!("the agent at {} has ended", self.path.display()))
+    }
+
+    fn broken(&self, error: &io::Error) -> Failure {
+        let path = self.path.display();
+        match error.kind() {
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+                Failure::Failed(format!("the agent at {path} does not answer; see whether its process is stopped"))
+            }
+            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => self.gone(),
+            _ => Failure::Failed(format!("cannot talk to the agent at {path}: {error}")),
+        }
+    }
+}
+
+fn cannot_connect(path: &Path, error: &io::Error) -> Failure {
+    let path = path.display();
+    Failure::Failed(match error.kind() {
+        ErrorKind::NotFound => {
+            format!(
+                "there is no control socket {path}; start an agent with `grapevine agent`, or give --control the path of one"
+            )
+        }
+        ErrorKind::ConnectionRefused => {
+            format!("nobody serves {path}: its agent has died; start it again with `grapevine agent`")
+        }
+        ErrorKind::PermissionDenied => format!("you may not use {path}: it belongs to another user's agent"),
+        _ => format!("cannot connect to {path}: {error}"),
+    })
+}

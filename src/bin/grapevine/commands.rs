@@ -1,0 +1,152 @@
+//! The commands that ask or change an agent that runs.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use crate::args::{ClientArgs, Command};
+use crate::client::Client;
+use crate::failure::Failure;
+use crate::plain::{self, printable};
+use crate::protocol::{milliseconds, value_of};
+use crate::table::{self, Cell};
+
+/// Wider than any terminal: nothing is cut.
+const ANY_WIDTH: usize = 1_000;
+
+/// Carries out a command.
+pub fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Members(args) => show(&args, "members", &[], |reply| members(reply)),
+        Command::Get { what, client } => get(&what, &client),
+        Command::Keys { peer, client } => show(&client, "keys", &[("peer", peer.into())], keys),
+        Command::Set { key, value, ttl, client } => {
+            let mut fields = vec![("key", key.into()), ("value", value_of(&value))];
+            fields.extend(ttl.map(|ttl| ("ttl_ms", milliseconds(ttl).into())));
+            show(&client, "set", &fields, version)
+        }
+        Command::Delete { key, client } => show(&client, "delete", &[("key", key.into())], version),
+        Command::Watch { prefix, client } => watch(prefix.as_deref(), &client),
+        Command::Stats(args) => show(&args, "stats", &[], stats),
+        Command::Forget { peer, client } => show(&client, "forget", &[("peer", peer.into())], nothing),
+        Command::Leave(args) => show(&args, "leave", &[], nothing),
+        Command::Agent(_) | Command::Top(_) | Command::Completions { .. } => Ok(()),
+    }
+}
+
+/// Asks, and prints the reply as JSON or as `lines` says.
+fn show(
+    args: &ClientArgs,
+    name: &str,
+    fields: &[(&str, Value)],
+    lines: impl FnOnce(&Map<String, Value>) -> Vec<String>,
+) -> Result<(), Failure> {
+    let reply = Client::connect(args.control.as_deref())?.request(name, fields)?;
+    let lines = if args.json { vec![Value::Object(reply).to_string()] } else { lines(&reply) };
+    let mut out = anstream::stdout().lock();
+    for line in lines {
+        writeln!(out, "{line}")?;
+    }
+    Ok(out.flush()?)
+}
+
+fn nothing(_: &Map<String, Value>) -> Vec<String> {
+    Vec::new()
+}
+
+fn version(reply: &Map<String, Value>) -> Vec<String> {
+    reply.get("version").map(|version| format!("version {version}")).into_iter().collect()
+}
+
+fn keys(reply: &Map<String, Value>) -> Vec<String> {
+    let keys = reply.get("keys").and_then(Value::as_array).into_iter().flatten();
+    keys.filter_map(Value::as_str).map(shown).collect()
+}
+
+fn get(what: &[String], args: &ClientArgs) -> Result<(), Failure> {
+    let (peer, key) = match what {
+        [peer, key] => (Some(peer.as_str()), key),
+        [key] => (None, key),
+        _ => return Ok(()),
+    };
+    show(args, "get", &[("key", key.as_str().into()), ("peer", peer.into())], |reply| match reply.get("value") {
+        // A script wants the string itself.
+        Some(Value::String(text)) => vec![shown(text)],
+        value => value.map(Value::to_string).into_iter().collect(),
+    })
+}
+
+/// As it is, unless that could play tricks on a terminal.
+fn shown(text: &str) -> String {
+    if io::stdout().is_terminal() { printable(text) } else { text.to_owned() }
+}
+
+/// The members, this node first.
+fn members(reply: &Map<String, Value>) -> Vec<String> {
+    let members = reply.get("members").and_then(Value::as_array).into_iter().flatten();
+    let mut rows = vec![member_heading()];
+    rows.extend(members.map(member));
+    table::lines(&rows, ANY_WIDTH)
+}
+
+/// The headings of a member's cells.
+pub fn member_heading() -> Vec<Cell> {
+    let texts = ["PEER", "STATE"].map(Cell::left);
+    let numbers = ["PHI", "SEEN", "VERSION", "KEYS", "RECEIVED", "SENT"].map(Cell::right);
+    texts.into_iter().chain(numbers).map(|cell| cell.styled(table::HEADING)).collect()
+}
+
+/// A member's cells: peer, state, phi, age of the last advance, version, keys, bytes in and out.
+pub fn member(member: &Value) -> Vec<Cell> {
+    let text = |field: &str| member[field].as_str().unwrap_or_default();
+    let number = |field: &str| member[field].as_u64().unwrap_or_default();
+    let is_self = member["self"] == true;
+    let mark = if is_self { " *" } else { "" };
+    let bytes = |field| if is_self { Cell::right("") } else { Cell::right(plain::bytes(number(field))) };
+    let phi = if is_self { String::new() } else { format!("{:.1}", member["phi"].as_f64().unwrap_or_default()) };
+    let age = member["age_ms"].as_u64().filter(|_| !is_self);
+    let age = age.map(|age| plain::duration(Duration::from_millis(age))).unwrap_or_default();
+    vec![
+        Cell::left(format!("{}{mark}", text("peer"))),
+        Cell::left(text("state")).styled(table::state_style(text("state"))),
+        Cell::right(phi),
+        Cell::right(age),
+        Cell::right(number("version").to_string()),
+        Cell::right(number("keys").to_string()),
+        bytes("bytes_received"),
+        bytes("bytes_sent"),
+    ]
+}
+
+fn stats(reply: &Map<String, Value>) -> Vec<String> {
+    let stats = reply.get("stats").and_then(Value::as_object).into_iter().flatten();
+    let mut rows = Vec::new();
+    let row = |name: &str, value: &Value| vec![Cell::left(name), Cell::right(value.to_string())];
+    for (name, value) in stats {
+        match value {
+            // Of the reasons for a refusal those that there were.
+            Value::Object(reasons) => {
+                let reasons = reasons.iter().filter(|(_, count)| **count != 0);
+                rows.extend(reasons.map(|(reason, count)| row(&format!("refused {reason}"), count)));
+            }
+            Value::Null => rows.push(vec![Cell::left(name), Cell::right("not told by this system")]),
+            value => rows.push(row(name, value)),
+        }
+    }
+    table::lines(&rows, ANY_WIDTH)
+}
+
+fn watch(prefix: Option<&str>, args: &ClientArgs) -> Result<(), Failure> {
+    let mut client = Client::connect(args.control.as_deref())?;
+    client.subscribe(prefix)?;
+    let mut out = anstream::stdout().lock();
+    let mut stopped = false;
+    while let Some(event) = client.line()? {
+        let event = Value::Object(event);
+        stopped = event["event"] == "stopped";
+        writeln!(out, "{}", if args.json { event.to_string() } else { plain::event(&event) })?;
+        out.flush()?;
+    }
+    if stopped { Ok(()) } else { Err(client.gone()) }
+}

@@ -1,0 +1,57 @@
+//! Why the program ends with another status than 0.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use grapevine::Error;
+
+/// One line for standard error: what, why, what to do.
+#[derive(Debug)]
+pub enum Failure {
+    /// What was asked for cannot be meant so: exit status 2.
+    Usage(String),
+    /// It was meant well and did not work: exit status 1.
+    Failed(String),
+    /// Whoever read the output has gone: nothing is to be said to anybody.
+    NobodyReads,
+}
+
+impl Failure {
+    /// An operation failed.
+    pub fn failed(what: impl Display) -> Failure {
+        Failure::Failed(what.to_string())
+    }
+
+    /// Says why, and with which status the program ends.
+    pub fn report(self) -> ExitCode {
+        let (text, status) = match self {
+            Failure::Usage(text) => (text, 2),
+            Failure::Failed(text) => (text, 1),
+            Failure::NobodyReads => return ExitCode::SUCCESS,
+        };
+        // Where nobody can be told, the status tells.
+        let _ = writeln!(io::stderr(), "grapevine: {text}");
+        ExitCode::from(status)
+    }
+}
+
+/// From starting a node.
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        match error {
+            Error::Config { .. } => Failure::Usage(error.to_string()),
+            error => Failure::failed(error),
+        }
+    }
+}
+
+/// From writing to standard output.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Failure {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Failure::NobodyReads,
+            _ => Failure::Failed(format!("cannot write the output: {error}")),
+        }
+    }
+}

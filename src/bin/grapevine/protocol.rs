@@ -1,0 +1,314 @@
+//! The line protocol: its names, and how what the library says becomes JSON.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use grapevine::instant::Instant;
+use grapevine::{Error, Event, Gossiper, PeerEntry, PeerInfo, Stats, Value};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+/// Why a request was not carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Code {
+    BadRequest,
+    UnknownCommand,
+    UnknownPeer,
+    NotFound,
+    KeyTooLong,
+    ValueTooLarge,
+    TooManyKeys,
+    Alive,
+    Stopped,
+    /// The others did not confirm that they heard this node leave; it has ended all the same.
+    TimedOut,
+    TooManyConnections,
+}
+
+/// The error of a reply.
+#[derive(Clone, Debug, Serialize)]
+pub struct Problem {
+    pub code: Code,
+    pub message: String,
+}
+
+impl Problem {
+    pub fn new(code: Code, message: impl Into<String>) -> Problem {
+        Problem { code, message: message.into() }
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Problem {
+        let code = match error {
+            Error::KeyTooLong { .. } => Code::KeyTooLong,
+            Error::ValueTooLarge { .. } => Code::ValueTooLarge,
+            Error::MapFull { .. } => Code::TooManyKeys,
+            Error::UnknownPeer(_) => Code::UnknownPeer,
+            Error::StillAlive(_) => Code::Alive,
+            Error::Stopped | Error::ThreadPanicked(_) => Code::Stopped,
+            Error::TimedOut(_) => Code::TimedOut,
+            _ => Code::BadRequest,
+        };
+        Problem::new(code, error.to_string())
+    }
+}
+
+/// A reply; of the fields those that there are.
+#[derive(Debug, Default, Serialize)]
+pub struct Reply {
+    pub id: serde_json::Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ok: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<Problem>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keys: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entries: Option<BTreeMap<String, EntryLine>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub members: Option<Vec<MemberLine>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stats: Option<StatsLine>,
+}
+
+/// A key's value as `get` and `state` tell it.
+#[derive(Debug, Serialize)]
+pub struct EntryLine {
+    pub value: Box<RawValue>,
+    pub version: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl_ms: Option<u64>,
+}
+
+impl EntryLine {
+    pub fn new(entry: &PeerEntry, now: Instant) -> EntryLine {
+        let ttl_ms = entry.deadline.map(|deadline| milliseconds(deadline - now));
+        EntryLine { value: json(&entry.value), version: entry.version, ttl_ms }
+    }
+}
+
+/// A member as `members` tells it.
+#[derive(Debug, Serialize)]
+pub struct MemberLine {
+    pub peer: String,
+    pub generation: u64,
+    pub state: &'static str,
+    pub phi: f64,
+    pub version: u64,
+    pub keys: usize,
+    #[serde(rename = "self")]
+    pub is_self: bool,
+    pub heartbeat: u64,
+    /// How long ago the heartbeat was last seen to advance.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub age_ms: Option<u64>,
+    pub bytes_received: u64,
+    pub bytes_sent: u64,
+}
+
+impl From<PeerInfo> for MemberLine {
+    fn from(info: PeerInfo) -> MemberLine {
+        MemberLine {
+            peer: info.peer.to_string(),
+            generation: info.generation,
+            state: info.state.as_str(),
+            phi: info.phi,
+            version: info.version,
+            keys: info.keys,
+            is_self: info.is_self,
+            heartbeat: info.heartbeat,
+            age_ms: info.last_advance.map(milliseconds),
+            bytes_received: info.bytes_received,
+            bytes_sent: info.bytes_sent,
+        }
+    }
+}
+
+/// The counters as `stats` tells them, by the names that the library gives them.
+#[derive(Debug, Serialize)]
+pub struct StatsLine {
+    peers: usize,
+    alive: usize,
+    own_keys: usize,
+    rounds: u64,
+    datagrams_sent: u64,
+    bytes_sent: u64,
+    datagrams_received: u64,
+    bytes_received: u64,
+    send_errors: u64,
+    receive_errors: u64,
+    dropped_by_kernel: Option<u64>,
+    gaps: u64,
+    retries: u64,
+    roster_mismatches: u64,
+    pauses: u64,
+    events_missed: u64,
+    permitted_rate: u64,
+    refused: BTreeMap<&'static str, u64>,
+}
+
+impl StatsLine {
+    pub fn new(stats: &Stats, permitted_rate: f64) -> StatsLine {
+        StatsLine {
+            peers: stats.peers,
+            alive: stats.alive,
+            own_keys: stats.own_keys,
+            rounds: stats.rounds,
+            datagrams_sent: stats.datagrams_sent,
+            bytes_sent: stats.bytes_sent,
+            datagrams_received: stats.datagrams_received,
+            bytes_received: stats.bytes_received,
+            send_errors: stats.send_errors,
+            receive_errors: stats.receive_errors,
+            dropped_by_kernel: stats.dropped_by_kernel,
+            gaps: stats.gaps,
+            retries: stats.retries,
+            roster_mismatches: stats.roster_mismatches,
+            pauses: stats.pauses,
+            events_missed: stats.events_missed,
+            permitted_rate: permitted_rate as u64,
+            refused: stats.refused.iter().map(|(reason, count)| (reason.as_str(), count)).collect(),
+        }
+    }
+}
+
+/// An event; of the fields those that there are.
+#[derive(Debug, Default, Serialize)]
+pub struct EventLine {
+    pub event: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub control: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phi: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub addr: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// The events' names, in the order of the library's kinds.
+pub const EVENT_NAMES: [&str; 12] = [
+    "new_peer",
+    "peer_alive",
+    "peer_failed",
+    "peer_left",
+    "peer_forgotten",
+    "update",
+    "delete",
+    "expire",
+    "address_conflict",
+    "wrong_cluster",
+    "missed",
+    "stopped",
+];
+
+impl EventLine {
+    /// What comes first: the node is bound.
+    pub fn ready(node: &Gossiper, cluster: &str, control: Option<&std::path::Path>) -> EventLine {
+        EventLine {
+            event: "ready",
+            peer: Some(node.peer().to_string()),
+            generation: Some(node.generation()),
+            cluster: Some(cluster.to_owned()),
+            control: control.map(|path| path.display().to_string()),
+            ..EventLine::default()
+        }
+    }
+
+    /// An event as it is told at `now` on the node's clock; `None` for a kind that this program does not know.
+    pub fn new(event: &Event, now: Instant) -> Option<EventLine> {
+        let of_peer = |name, generation: &u64| EventLine {
+            event: name,
+            peer: event.peer().map(|peer| peer.to_string()),
+            generation: Some(*generation),
+            key: event.key().map(str::to_owned),
+            ..EventLine::default()
+        };
+        Some(match event {
+            Event::NewPeer { generation, .. } => of_peer("new_peer", generation),
+            Event::PeerAlive { generation, .. } => of_peer("peer_alive", generation),
+            Event::PeerFailed { generation, phi, .. } => {
+                EventLine { phi: Some(*phi), ..of_peer("peer_failed", generation) }
+            }
+            Event::PeerLeft { generation, .. } => of_peer("peer_left", generation),
+            Event::PeerForgotten { generation, .. } => of_peer("peer_forgotten", generation),
+            Event::Update { generation, value, version, deadline, .. } => EventLine {
+                value: Some(json(value)),
+                version: Some(*version),
+                ttl_ms: deadline.map(|deadline| milliseconds(deadline - now)),
+                ..of_peer("update", generation)
+            },
+            Event::Delete { generation, version, .. } => {
+                EventLine { version: Some(*version), ..of_peer("delete", generation) }
+            }
+            Event::Expire { generation, version, .. } => {
+                EventLine { version: Some(*version), ..of_peer("expire", generation) }
+            }
+            Event::AddressConflict { addr, generation } => {
+                EventLine { addr: Some(addr.to_string()), ..of_peer("address_conflict", generation) }
+            }
+            Event::WrongCluster { addr, cluster } => EventLine {
+                event: "wrong_cluster",
+                addr: Some(addr.to_string()),
+                cluster: Some(cluster.clone()),
+                ..EventLine::default()
+            },
+            Event::Missed { count } => EventLine { event: "missed", count: Some(*count), ..EventLine::default() },
+            Event::Stopped { panicked } => EventLine {
+                event: "stopped",
+                message: panicked.map(|thread| format!("the node's thread {thread} panicked, which is a bug")),
+                ..EventLine::default()
+            },
+            _ => return None,
+        })
+    }
+}
+
+/// A line of the protocol, with its end.
+pub fn line<T: Serialize>(of: &T) -> String {
+    // Text, numbers and JSON that was parsed can always be written.
+    serde_json::to_string(of).unwrap_or_else(|error| format!("{{\"error\":{:?}}}", error.to_string())) + "\n"
+}
+
+/// A value as JSON: what has no counterpart there in the nearest form, as the library prints it.
+pub fn json(value: &Value) -> Box<RawValue> {
+    let text = value.to_string();
+    RawValue::from_string(text).unwrap_or_else(|error| {
+        let told = serde_json::Value::from(format!("{value}, {error}"));
+        RawValue::from_string(told.to_string()).unwrap_or_default()
+    })
+}
+
+/// Rounded up, so that what still lives has some life left.
+pub fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX)
+}
+
+/// `1`, `[1, 2]` and `true` are what they look like in JSON; what is no JSON is a string.
+pub fn value_of(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).unwrap_or_else(|_| text.into())
+}
