@@ -22,7 +22,7 @@ struct Sum {
     simulated: Duration,
     slowest: (Duration, u64),
     happened: Happened,
-    failed: Vec<(u64, Outcome)>,
+    failed: Vec<u64>,
 }
 
 /// So many failures are enough to look at.
@@ -80,7 +80,11 @@ fn run_all(options: &Options, started: Instant) -> Sum {
                         }
                     }
                     let mut sum = sum.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-                    add(&mut sum, seed, outcome);
+                    if let Some(violation) = &outcome.violation {
+                        // At once: the others may take an hour.
+                        println!("\nFAILED seed {seed}: {violation}\n  {}", options.replay(seed));
+                    }
+                    add(&mut sum, seed, &outcome);
                     progress(options, &sum, started.elapsed());
                     enough.fetch_or(sum.failed.len() >= MAX_FAILURES, Ordering::Relaxed);
                 }
@@ -90,14 +94,14 @@ fn run_all(options: &Options, started: Instant) -> Sum {
     sum.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-fn add(sum: &mut Sum, seed: u64, outcome: Outcome) {
+fn add(sum: &mut Sum, seed: u64, outcome: &Outcome) {
     sum.runs += 1;
     sum.steps += outcome.steps;
     sum.simulated += outcome.simulated;
     sum.slowest = sum.slowest.max((outcome.settled, seed));
     sum.happened.add(&outcome.happened);
     if outcome.violation.is_some() {
-        sum.failed.push((seed, outcome));
+        sum.failed.push(seed);
     }
 }
 
@@ -133,13 +137,11 @@ fn report(options: &Options, sum: &Sum, elapsed: Duration) -> ExitCode {
         sum.steps,
         elapsed.as_secs_f64()
     );
-    for (seed, outcome) in &sum.failed {
-        if let Some(violation) = &outcome.violation {
-            println!("\nFAILED seed {seed}: {violation}\n  {}", options.replay(*seed));
-        }
-        if options.narrow {
-            narrow_down(options, *seed);
-        }
+    if !sum.failed.is_empty() {
+        println!("\nFAILED seeds: {:?}", sum.failed);
+    }
+    if options.narrow {
+        sum.failed.iter().for_each(|seed| narrow_down(options, *seed));
     }
     let idle: Vec<&str> =
         options.kinds.iter().filter(|kind| !struck(**kind, &sum.happened)).map(|kind| kind.as_str()).collect();

@@ -21,9 +21,9 @@ use signal_hook::iterator::Signals;
 use crate::agent::control::Control;
 use crate::args::AgentArgs;
 use crate::failure::Failure;
-use crate::protocol::{EventLine, line, value_of};
 use crate::place;
 use crate::plain;
+use crate::protocol::{EventLine, line, value_of};
 
 /// How long the others are told that this node leaves.
 const LEAVE_TIME: Duration = Duration::from_secs(5);
