@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args as Group, Parser, Subcommand, ValueHint};
+use clap::builder::{FalseyValueParser, Resettable};
+use clap::{Arg, Args as Group, CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
+use grapevine::Peer;
 
 /// Cluster membership, failure detection and shared state, by gossip over UDP.
 ///
@@ -19,10 +21,34 @@ pub struct Args {
     pub command: Command,
 }
 
+impl Args {
+    /// The command line of this process, with what the environment sets; a wrong one ends it with status 2.
+    pub fn of_process() -> Args {
+        let names: Vec<String> = Args::command().get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
+        let command = names.into_iter().fold(Args::command(), |command, name| {
+            command.mut_subcommand(name, |sub| sub.mut_args(without_empty_variable))
+        });
+        let mut for_errors = command.clone();
+        let args = Args::from_arg_matches(&command.get_matches());
+        args.unwrap_or_else(|error| error.format(&mut for_errors).exit())
+    }
+}
+
+/// A variable that is set to nothing counts as not set: that is how compositions of containers pass on what nobody gave.
+fn without_empty_variable(arg: Arg) -> Arg {
+    let is_empty = arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
+    if is_empty { arg.env(Resettable::Reset) } else { arg }
+}
+
+/// A peer as it is named everywhere.
+fn peer(text: &str) -> Result<Peer, String> {
+    text.parse().map_err(|_| "it is no ADDRESS:PORT like 127.0.0.1:9001 or [::1]:9001".to_owned())
+}
+
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run one node until SIGINT, SIGTERM or `grapevine leave`; all three tell the others that it leaves.
-    Agent(AgentArgs),
+    Agent(Box<AgentArgs>),
     /// List the node and its peers.
     Members(ClientArgs),
     /// Print the value of a key: of the agent's own map, or of a peer's.
@@ -37,14 +63,16 @@ pub enum Command {
     /// List the keys of the agent's own map, or of a peer's.
     Keys {
         /// The peer, as ADDRESS:PORT.
-        peer: Option<String>,
+        #[arg(value_parser = peer)]
+        peer: Option<Peer>,
         #[command(flatten)]
         client: ClientArgs,
     },
     /// Set a key of the agent's own map, for every node to read.
     Set {
         key: String,
-        /// JSON where it is JSON, else a string.
+        /// JSON where it is JSON, else a string; JSON that is nested more than 127 deep, or has a number beyond 64 bits of floating point, is
+        /// a string too. After -- it may begin with a dash.
         #[arg(allow_negative_numbers = true)]
         value: String,
         /// How long it lives, like 10s or 500ms; for good if not given.
@@ -74,7 +102,8 @@ pub enum Command {
     /// Drop a peer that has failed or left and will never be back, with its map.
     Forget {
         /// The peer, as ADDRESS:PORT.
-        peer: String,
+        #[arg(value_parser = peer)]
+        peer: Peer,
         #[command(flatten)]
         client: ClientArgs,
     },
@@ -84,12 +113,19 @@ pub enum Command {
     Completions { shell: Shell },
 }
 
-/// What every command that talks to an agent takes.
+/// Which agent is talked to.
 #[derive(Debug, Group)]
-pub struct ClientArgs {
+pub struct ControlArgs {
     /// The agent's control socket [default: that of the agent on port 9000, or of GRAPEVINE_BIND].
     #[arg(long, env = "GRAPEVINE_CONTROL", value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub control: Option<PathBuf>,
+}
+
+/// What every command that talks to an agent takes.
+#[derive(Debug, Group)]
+pub struct ClientArgs {
+    #[command(flatten)]
+    pub agent: ControlArgs,
     /// Print JSON, as in the line protocol.
     #[arg(long)]
     pub json: bool,
@@ -97,10 +133,9 @@ pub struct ClientArgs {
 
 #[derive(Debug, Group)]
 pub struct TopArgs {
-    /// The agent's control socket [default: that of the agent on port 9000, or of GRAPEVINE_BIND].
-    #[arg(long, env = "GRAPEVINE_CONTROL", value_name = "PATH", value_hint = ValueHint::FilePath)]
-    pub control: Option<PathBuf>,
-    /// The time between two looks, 100 ms at least.
+    #[command(flatten)]
+    pub agent: ControlArgs,
+    /// The time between two looks, 100ms to 1h.
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "1s")]
     pub every: Duration,
 }
@@ -134,15 +169,18 @@ pub struct AgentArgs {
     /// How long a peer that is not alive is remembered: 10 intervals to 30 days.
     #[arg(long, env = "GRAPEVINE_GRACE", value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "1h")]
     pub grace: Duration,
+    /// How long the others are told that this node leaves, if they do not confirm it, up to 1h [default: an interval, from 5s to 30s].
+    #[arg(long, env = "GRAPEVINE_LEAVE_TIME", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub leave_time: Option<Duration>,
     /// A key that the map has from the start; JSON where it is JSON, else a string. May be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
-    /// The control socket [default: grapevine-PORT.sock in XDG_RUNTIME_DIR, or in a folder of your own under /tmp; none with --stdio or
+    /// The control socket [default: grapevine-PORT.sock in XDG_RUNTIME_DIR, or in a folder of your own in TMPDIR; none with --stdio or
     /// with port 0].
     #[arg(long, env = "GRAPEVINE_CONTROL", value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub control: Option<PathBuf>,
     /// Print events as JSON, a line each.
-    #[arg(long, env = "GRAPEVINE_JSON")]
+    #[arg(long, env = "GRAPEVINE_JSON", value_parser = FalseyValueParser::new())]
     pub json: bool,
     /// Speak the line protocol over standard input and output; the end of the input means leave.
     #[arg(long)]

@@ -1,6 +1,7 @@
 //! A client of an agent's control socket.
 
 use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use crate::failure::Failure;
 use crate::lines::{Line, Lines};
 use crate::place;
 
-/// An agent answers within milliseconds, unless the others have to be told that it leaves.
+/// An agent answers within milliseconds.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// The keys of a full map take 17 MB.
@@ -27,8 +28,16 @@ pub struct Client {
 impl Client {
     /// Connects to the agent at this socket, or at that of the default agent.
     pub fn connect(control: Option<&Path>) -> Result<Client, Failure> {
-        let bind = std::env::var("GRAPEVINE_BIND").ok();
-        let path = control.map_or_else(|| place::default_control(bind.as_deref()), Path::to_owned);
+        let path = match control {
+            Some(path) => path.to_owned(),
+            None => {
+                let bind = std::env::var("GRAPEVINE_BIND").ok().filter(|bind| !bind.is_empty());
+                let path = place::default_control(bind.as_deref());
+                // Whatever is said is for this user's agent alone.
+                place::check_default(&path).map_err(Failure::Failed)?;
+                path
+            }
+        };
         let stream = UnixStream::connect(&path).map_err(|error| cannot_connect(&path, &error))?;
         let failed =
             |error: io::Error| Failure::Failed(format!("cannot talk to the agent at {}: {error}", path.display()));
@@ -47,11 +56,13 @@ impl Client {
             .collect();
         request.insert("do".to_owned(), name.into());
         let text = Value::Object(request).to_string() + "\n";
-        let sent = self.stream.write_all(text.as_bytes());
-        // What it said before it hung up is worth more than that it did.
-        let reply = self.line()?;
-        let (Some(mut reply), Ok(())) = (reply, sent) else { return Err(self.gone()) };
-        reply.remove("id");
+        match self.stream.write_all(text.as_bytes()) {
+            // What it said before it hung up is worth more than that it did.
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => return Err(self.broken(&error)),
+            _ => {}
+        }
+        let mut reply = self.line()?.ok_or_else(|| self.gone())?;
+        reply.shift_remove("id");
         match reply.get("error").and_then(|error| error["message"].as_str()) {
             Some(message) => Err(Failure::failed(message)),
             None => Ok(reply),
@@ -62,6 +73,17 @@ impl Client {
     pub fn subscribe(&mut self, prefix: Option<&str>) -> Result<(), Failure> {
         let fields = prefix.map(|prefix| ("prefix", prefix.into()));
         self.request("subscribe", fields.as_slice())?;
+        self.be_patient()
+    }
+
+    /// Waits until the agent has ended, whatever it says meanwhile.
+    pub fn wait_for_end(&mut self) -> Result<(), Failure> {
+        while self.line()?.is_some() {}
+        Ok(())
+    }
+
+    /// Waits as long as it takes, from here on.
+    pub fn be_patient(&mut self) -> Result<(), Failure> {
         self.stream.set_read_timeout(None).map_err(|error| self.broken(&error))
     }
 
@@ -98,6 +120,7 @@ impl Client {
 }
 
 fn cannot_connect(path: &Path, error: &io::Error) -> Failure {
+    let is_socket = std::fs::metadata(path).is_ok_and(|is| is.file_type().is_socket());
     let path = path.display();
     Failure::Failed(match error.kind() {
         ErrorKind::NotFound => {
@@ -105,9 +128,10 @@ fn cannot_connect(path: &Path, error: &io::Error) -> Failure {
                 "there is no control socket {path}; start an agent with `grapevine agent`, or give --control the path of one"
             )
         }
-        ErrorKind::ConnectionRefused => {
+        ErrorKind::ConnectionRefused if is_socket => {
             format!("nobody serves {path}: its agent has died; start it again with `grapevine agent`")
         }
+        ErrorKind::ConnectionRefused => format!("{path} is no socket; give --control the path of an agent's"),
         ErrorKind::PermissionDenied => format!("you may not use {path}: it belongs to another user's agent"),
         _ => format!("cannot connect to {path}: {error}"),
     })

@@ -3,12 +3,15 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
+use anstream::adapter::strip_str;
+use anstream::{AutoStream, ColorChoice};
+use grapevine::Peer;
 use serde_json::{Map, Value};
 
 use crate::args::{ClientArgs, Command};
 use crate::client::Client;
 use crate::failure::Failure;
-use crate::plain::{self, printable};
+use crate::plain::{self, printable, printable_json};
 use crate::protocol::{milliseconds, value_of};
 use crate::table::{self, Cell};
 
@@ -18,9 +21,9 @@ const ANY_WIDTH: usize = 1_000;
 /// Carries out a command.
 pub fn run(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Members(args) => show(&args, "members", &[], |reply| members(reply)),
+        Command::Members(args) => show(&args, "members", &[], members),
         Command::Get { what, client } => get(&what, &client),
-        Command::Keys { peer, client } => show(&client, "keys", &[("peer", peer.into())], keys),
+        Command::Keys { peer, client } => show(&client, "keys", &[("peer", named(peer))], keys),
         Command::Set { key, value, ttl, client } => {
             let mut fields = vec![("key", key.into()), ("value", value_of(&value))];
             fields.extend(ttl.map(|ttl| ("ttl_ms", milliseconds(ttl).into())));
@@ -29,8 +32,8 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Delete { key, client } => show(&client, "delete", &[("key", key.into())], version),
         Command::Watch { prefix, client } => watch(prefix.as_deref(), &client),
         Command::Stats(args) => show(&args, "stats", &[], stats),
-        Command::Forget { peer, client } => show(&client, "forget", &[("peer", peer.into())], nothing),
-        Command::Leave(args) => show(&args, "leave", &[], nothing),
+        Command::Forget { peer, client } => show(&client, "forget", &[("peer", named(Some(peer)))], nothing),
+        Command::Leave(args) => leave(&args),
         Command::Agent(_) | Command::Top(_) | Command::Completions { .. } => Ok(()),
     }
 }
@@ -42,9 +45,17 @@ fn show(
     fields: &[(&str, Value)],
     lines: impl FnOnce(&Map<String, Value>) -> Vec<String>,
 ) -> Result<(), Failure> {
-    let reply = Client::connect(args.control.as_deref())?.request(name, fields)?;
-    let lines = if args.json { vec![Value::Object(reply).to_string()] } else { lines(&reply) };
-    let mut out = anstream::stdout().lock();
+    let reply = Client::connect(args.agent.control.as_deref())?.request(name, fields)?;
+    print(args, reply, lines)
+}
+
+fn print(
+    args: &ClientArgs,
+    reply: Map<String, Value>,
+    lines: impl FnOnce(&Map<String, Value>) -> Vec<String>,
+) -> Result<(), Failure> {
+    let lines = if args.json { vec![json(Value::Object(reply))] } else { lines(&reply) };
+    let mut out = io::stdout().lock();
     for line in lines {
         writeln!(out, "{line}")?;
     }
@@ -53,6 +64,20 @@ fn show(
 
 fn nothing(_: &Map<String, Value>) -> Vec<String> {
     Vec::new()
+}
+
+/// A peer, if one is meant, as the line protocol names it.
+fn named(peer: Option<Peer>) -> Value {
+    peer.map(|peer| peer.to_string()).into()
+}
+
+/// Has the agent leave, and waits until it has ended: its address is free from then on.
+fn leave(args: &ClientArgs) -> Result<(), Failure> {
+    let mut client = Client::connect(args.agent.control.as_deref())?;
+    client.be_patient()?;
+    let reply = client.request("leave", &[]);
+    client.wait_for_end()?;
+    print(args, reply?, nothing)
 }
 
 fn version(reply: &Map<String, Value>) -> Vec<String> {
@@ -66,15 +91,35 @@ fn keys(reply: &Map<String, Value>) -> Vec<String> {
 
 fn get(what: &[String], args: &ClientArgs) -> Result<(), Failure> {
     let (peer, key) = match what {
-        [peer, key] => (Some(peer.as_str()), key),
+        [peer, key] => match peer.parse() {
+            Ok(peer) => (Some(peer), key),
+            Err(_) => {
+                let text = format!("`{peer}` is no ADDRESS:PORT like 127.0.0.1:9001 or [::1]:9001");
+                return Err(Failure::Usage(text));
+            }
+        },
         [key] => (None, key),
         _ => return Ok(()),
     };
-    show(args, "get", &[("key", key.as_str().into()), ("peer", peer.into())], |reply| match reply.get("value") {
+    show(args, "get", &[("key", key.as_str().into()), ("peer", named(peer))], |reply| match reply.get("value") {
         // A script wants the string itself.
         Some(Value::String(text)) => vec![shown(text)],
-        value => value.map(Value::to_string).into_iter().collect(),
+        value => value.cloned().map(json).into_iter().collect(),
     })
+}
+
+fn json(value: Value) -> String {
+    printable_json(value.to_string())
+}
+
+/// Aligned, with colours where they are wanted.
+fn aligned(rows: &[Vec<Cell>]) -> Vec<String> {
+    let mut lines = table::lines(rows, ANY_WIDTH);
+    // Not `anstream::stdout` for everything: values are written as they are, whatever they look like.
+    if AutoStream::choice(&io::stdout()) == ColorChoice::Never {
+        lines.iter_mut().for_each(|line| *line = strip_str(line).to_string());
+    }
+    lines
 }
 
 /// As it is, unless that could play tricks on a terminal.
@@ -87,7 +132,7 @@ fn members(reply: &Map<String, Value>) -> Vec<String> {
     let members = reply.get("members").and_then(Value::as_array).into_iter().flatten();
     let mut rows = vec![member_heading()];
     rows.extend(members.map(member));
-    table::lines(&rows, ANY_WIDTH)
+    aligned(&rows)
 }
 
 /// The headings of a member's cells.
@@ -104,9 +149,9 @@ pub fn member(member: &Value) -> Vec<Cell> {
     let is_self = member["self"] == true;
     let mark = if is_self { " *" } else { "" };
     let bytes = |field| if is_self { Cell::right("") } else { Cell::right(plain::bytes(number(field))) };
-    let phi = if is_self { String::new() } else { format!("{:.1}", member["phi"].as_f64().unwrap_or_default()) };
+    let phi = if is_self { String::new() } else { plain::phi(member["phi"].as_f64().unwrap_or_default()) };
     let age = member["age_ms"].as_u64().filter(|_| !is_self);
-    let age = age.map(|age| plain::duration(Duration::from_millis(age))).unwrap_or_default();
+    let age = age.map(|age| plain::age(Duration::from_millis(age))).unwrap_or_default();
     vec![
         Cell::left(format!("{}{mark}", text("peer"))),
         Cell::left(text("state")).styled(table::state_style(text("state"))),
@@ -134,18 +179,18 @@ fn stats(reply: &Map<String, Value>) -> Vec<String> {
             value => rows.push(row(name, value)),
         }
     }
-    table::lines(&rows, ANY_WIDTH)
+    aligned(&rows)
 }
 
 fn watch(prefix: Option<&str>, args: &ClientArgs) -> Result<(), Failure> {
-    let mut client = Client::connect(args.control.as_deref())?;
+    let mut client = Client::connect(args.agent.control.as_deref())?;
     client.subscribe(prefix)?;
-    let mut out = anstream::stdout().lock();
+    let mut out = io::stdout().lock();
     let mut stopped = false;
     while let Some(event) = client.line()? {
         let event = Value::Object(event);
-        stopped = event["event"] == "stopped";
-        writeln!(out, "{}", if args.json { event.to_string() } else { plain::event(&event) })?;
+        stopped |= event["event"] == "stopped";
+        writeln!(out, "{}", if args.json { json(event) } else { plain::event(&event) })?;
         out.flush()?;
     }
     if stopped { Ok(()) } else { Err(client.gone()) }

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use grapevine::Error;
 
+use crate::plain::printable;
+
 /// One line for standard error: what, why, what to do.
 #[derive(Debug)]
 pub enum Failure {
@@ -31,7 +33,7 @@ impl Failure {
             Failure::NobodyReads => return ExitCode::SUCCESS,
         };
         // Where nobody can be told, the status tells.
-        let _ = writeln!(io::stderr(), "grapevine: {text}");
+        let _ = writeln!(io::stderr(), "grapevine: {}", printable(&text));
         ExitCode::from(status)
     }
 }
@@ -40,9 +42,18 @@ impl Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
         match error {
-            Error::Config { .. } => Failure::Usage(error.to_string()),
+            Error::Config { setting, problem } => Failure::Usage(format!("{}: {problem}", option(setting))),
             error => Failure::failed(error),
         }
+    }
+}
+
+/// The option that a setting of the library is given by.
+fn option(setting: &str) -> String {
+    match setting {
+        "seeds" => "--seed".to_owned(),
+        "detector" => "--phi or --pause".to_owned(),
+        setting => format!("--{}", setting.replace('_', "-")),
     }
 }
 
@@ -51,7 +62,7 @@ impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Failure {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Failure::NobodyReads,
-            _ => Failure::Failed(format!("cannot write the output: {error}")),
+            _ => Failure::Failed(format!("input or output failed: {error}")),
         }
     }
 }

@@ -9,10 +9,10 @@
 compile_error!("the program `grapevine` talks over Unix sockets; on other systems use the library");
 
 // From bottom to top: each names only those above it here.
+mod plain;
 mod failure;
 mod lines;
 mod place;
-mod plain;
 mod table;
 mod protocol;
 mod args;
@@ -24,13 +24,13 @@ mod agent;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
 
 use args::{Args, Command};
 use failure::Failure;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = Args::of_process();
     let level = if matches!(args.command, Command::Agent(_)) { "info" } else { "warn" };
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(level)).init();
     match run(args.command) {
@@ -41,7 +41,7 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Agent(args) => agent::run(args),
+        Command::Agent(args) => agent::run(*args),
         Command::Top(args) => top::run(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -1,6 +1,7 @@
 //! Where the control socket is when nobody says.
 
 use std::fs::{self, DirBuilder};
+use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -9,33 +10,45 @@ const DEFAULT_PORT: u16 = 9_000;
 
 /// The control socket of the agent that is bound to this address, or to the default one.
 pub fn default_control(bind: Option<&str>) -> PathBuf {
-    let port = bind.and_then(|bind| bind.rsplit_once(':')?.1.parse().ok()).unwrap_or(DEFAULT_PORT);
+    let port = bind.and_then(port).unwrap_or(DEFAULT_PORT);
     folder().join(format!("grapevine-{port}.sock"))
 }
 
-fn folder() -> PathBuf {
-    match std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from) {
-        Some(folder) if folder.is_absolute() => folder,
-        _ => std::env::temp_dir().join(format!("grapevine-{}", rustix::process::getuid().as_raw())),
-    }
+/// The port of an address; 0 for one that the system gives.
+pub fn port(addr: &str) -> Option<u16> {
+    addr.rsplit_once(':')?.1.parse().ok()
 }
 
-/// Makes the folder for a control socket that nobody gave a path for. In a temporary folder others could have put something there.
+fn folder() -> PathBuf {
+    let of_this_user = || std::env::temp_dir().join(format!("grapevine-{}", rustix::process::getuid().as_raw()));
+    runtime_folder().unwrap_or_else(of_this_user)
+}
+
+/// The system's folder for this user's sockets, if it has one.
+fn runtime_folder() -> Option<PathBuf> {
+    std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|folder| folder.is_absolute())
+}
+
+/// Makes the folder for a control socket that nobody gave a path for.
 pub fn prepare_default(control: &Path) -> Result<(), String> {
-    let Some(folder) = control.parent().filter(|_| std::env::var_os("XDG_RUNTIME_DIR").is_none()) else {
-        return Ok(());
-    };
-    let shown = folder.display();
-    match DirBuilder::new().mode(0o700).create(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-            return Err(format!("cannot create the folder {shown}: {error}; give --control a path"));
+    if let (Some(folder), None) = (control.parent(), runtime_folder()) {
+        match DirBuilder::new().mode(0o700).create(folder) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                return Err(format!("cannot create the folder {}: {error}; give --control a path", folder.display()));
+            }
+            _ => {}
         }
-        _ => {}
     }
-    let is = fs::symlink_metadata(folder).map_err(|error| format!("cannot look at {shown}: {error}"))?;
-    let is_ours = is.is_dir() && is.uid() == rustix::process::getuid().as_raw() && is.mode() & 0o077 == 0;
-    if is_ours {
-        return Ok(());
+    check_default(control)
+}
+
+/// Whether the folder of such a socket, if there is one, is this user's alone: in a temporary folder others can put something there.
+pub fn check_default(control: &Path) -> Result<(), String> {
+    let Some(folder) = control.parent().filter(|_| runtime_folder().is_none()) else { return Ok(()) };
+    match fs::symlink_metadata(folder) {
+        Ok(is) if is.is_dir() && is.uid() == rustix::process::getuid().as_raw() && is.mode() & 0o077 == 0 => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Ok(_) => Err(format!("the folder {} is not yours alone; give --control a path", folder.display())),
+        Err(error) => Err(format!("cannot look at {}: {error}; give --control a path", folder.display())),
     }
-    Err(format!("the folder {shown} is not yours alone; remove it, or give --control a path"))
 }

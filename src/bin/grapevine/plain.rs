@@ -12,7 +12,7 @@ pub fn event(event: &Value) -> String {
     parts.extend(text("peer"));
     match (text("key"), &event["value"]) {
         (Some(key), Value::Null) => parts.push(key),
-        (Some(key), value) => parts.push(format!("{key} = {}", printable(&value.to_string()))),
+        (Some(key), value) => parts.push(format!("{key} = {}", printable_json(value.to_string()))),
         (None, _) => {}
     }
     parts.extend(number("ttl_ms").map(|ttl| format!("for {}", duration(Duration::from_millis(ttl)))));
@@ -25,11 +25,11 @@ pub fn event(event: &Value) -> String {
     format!("{:<16} {}", text("event").unwrap_or_default(), parts.join("  ")).trim_end().to_owned()
 }
 
-/// Text without control characters: they are shown as their escapes.
+/// Text without characters that act on a terminal: they are shown as their escapes.
 pub fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control() {
+        if acts(c) {
             shown.extend(c.escape_default());
         } else {
             shown.push(c);
@@ -38,15 +38,50 @@ pub fn printable(text: &str) -> String {
     shown
 }
 
+/// The same for JSON, which stays the same JSON: serde leaves some of them as they are, and only strings can have any.
+pub fn printable_json(json: String) -> String {
+    if !json.contains(acts) {
+        return json;
+    }
+    let escaped = |c: char| if acts(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
+    json.chars().map(escaped).collect()
+}
+
+/// Control characters, and those that end lines or turn the direction of writing.
+fn acts(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// A time in its two largest units at most.
 pub fn duration(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds {
-        0..10 => format!("{:.1} s", time.as_secs_f64()),
-        10..60 => format!("{seconds} s"),
+        _ if time < Duration::from_millis(9_950) => format!("{:.1} s", time.as_secs_f64()),
+        0..60 => format!("{} s", seconds.max(10)),
         60..3_600 => format!("{} min {} s", seconds / 60, seconds % 60),
         3_600..86_400 => format!("{} h {} min", seconds / 3_600, seconds / 60 % 60),
         _ => format!("{} d {} h", seconds / 86_400, seconds / 3_600 % 24),
+    }
+}
+
+/// How long ago something was, in one unit.
+pub fn age(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0..60 => duration(time),
+        60..3_600 => format!("{} min", seconds / 60),
+        3_600..86_400 => format!("{} h", seconds / 3_600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+/// A level of suspicion. It goes on growing after it has said what there is to say.
+pub fn phi(phi: f64) -> String {
+    match phi {
+        ..99.95 => format!("{phi:.1}"),
+        ..999.5 => format!("{phi:.0}"),
+        _ => ">999".to_owned(),
     }
 }
 
@@ -75,15 +110,25 @@ mod tests {
         assert_eq!(event(&update), "update           127.0.0.1:1  a = {\"x\":1}  for 1.5 s");
         assert_eq!(event(&json!({"event": "missed", "count": 7})), "missed           7 events; read the state afresh");
         assert_eq!(event(&json!({"event": "stopped"})), "stopped");
-        let evil = json!({"event": "delete", "peer": "127.0.0.1:1", "key": "\u{1b}[2J\n\u{9b}x"});
-        assert_eq!(event(&evil), "delete           127.0.0.1:1  \\u{1b}[2J\\n\\u{9b}x");
+        let evil = json!({"event": "delete", "peer": "127.0.0.1:1", "key": "\u{1b}[2J\n\u{9b}x\u{202e}ü"});
+        assert_eq!(event(&evil), "delete           127.0.0.1:1  \\u{1b}[2J\\n\\u{9b}x\\u{202e}ü");
+    }
+
+    #[test]
+    fn json_stays_what_it_is() {
+        let value = json!({"a\u{9b}": ["\u{7f}\u{1b}\n", "ü\u{202e}"]});
+        let shown = printable_json(value.to_string());
+        assert_eq!(shown, r#"{"a\u009b":["\u007f\u001b\n","ü\u202e"]}"#);
+        assert_eq!(serde_json::from_str::<Value>(&shown).unwrap(), value);
     }
 
     #[test]
     fn figures_are_short() {
         let shown = [0, 999, 1_000, 9_999, 99_999, 999_400, 999_600, u64::MAX].map(bytes);
         assert_eq!(shown, ["0 B", "999 B", "1.00 kB", "10.0 kB", "100 kB", "999 kB", "1.00 MB", "18447 PB"]);
-        let shown = [0, 9_940, 10_000, 60_000, 3_700_000, 90_000_000].map(|ms| duration(Duration::from_millis(ms)));
-        assert_eq!(shown, ["0.0 s", "9.9 s", "10 s", "1 min 0 s", "1 h 1 min", "1 d 1 h"]);
+        let times = [0, 9_949, 9_950, 60_000, 3_700_000, 90_000_000].map(Duration::from_millis);
+        assert_eq!(times.map(duration), ["0.0 s", "9.9 s", "10 s", "1 min 0 s", "1 h 1 min", "1 d 1 h"]);
+        assert_eq!(times.map(age), ["0.0 s", "9.9 s", "10 s", "1 min", "1 h", "1 d"]);
+        assert_eq!([0.0, 8.04, 99.94, 99.96, 999.4, 1e7].map(phi), ["0.0", "8.0", "99.9", "100", "999", ">999"]);
     }
 }

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use grapevine::instant::Instant;
-use grapevine::{Error, Event, Gossiper, PeerEntry, PeerInfo, Stats, Value};
+use grapevine::{Error, Event, EventKind, Gossiper, PeerEntry, PeerInfo, Stats, Value};
 use serde::Serialize;
 use serde_json::value::RawValue;
+
+use crate::plain::printable_json;
 
 /// Why a request was not carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -41,32 +43,50 @@ impl Problem {
 
 impl From<Error> for Problem {
     fn from(error: Error) -> Problem {
-        let code = match error {
-            Error::KeyTooLong { .. } => Code::KeyTooLong,
-            Error::ValueTooLarge { .. } => Code::ValueTooLarge,
-            Error::MapFull { .. } => Code::TooManyKeys,
-            Error::UnknownPeer(_) => Code::UnknownPeer,
-            Error::StillAlive(_) => Code::Alive,
-            Error::Stopped | Error::ThreadPanicked(_) => Code::Stopped,
-            Error::TimedOut(_) => Code::TimedOut,
-            _ => Code::BadRequest,
+        let (code, message) = match &error {
+            Error::KeyTooLong { len, limit } => {
+                (Code::KeyTooLong, format!("the key has {len} bytes; at most it may have {limit}"))
+            }
+            Error::ValueTooLarge { len, limit } => {
+                let text =
+                    format!("the value has {len} bytes; at most it may have {limit}; split it into several keys");
+                (Code::ValueTooLarge, text)
+            }
+            Error::MapFull { keys, bytes } => {
+                let text = format!(
+                    "the map is full with {keys} keys and tombstones in {bytes} bytes; delete keys, whose tombstones are collected \
+                     after the grace period"
+                );
+                (Code::TooManyKeys, text)
+            }
+            Error::TimedOut(after) => {
+                let text = format!(
+                    "too few peers confirmed within {after:?} that they heard this node leave; it has stopped all the same, and some \
+                     may list it as failed; start agents with a longer --leave-time"
+                );
+                (Code::TimedOut, text)
+            }
+            Error::UnknownPeer(_) => (Code::UnknownPeer, error.to_string()),
+            Error::StillAlive(_) => (Code::Alive, error.to_string()),
+            Error::Stopped | Error::ThreadPanicked(_) => (Code::Stopped, error.to_string()),
+            _ => (Code::BadRequest, error.to_string()),
         };
-        Problem::new(code, error.to_string())
+        Problem { code, message }
     }
 }
 
 /// A reply; of the fields those that there are.
 #[derive(Debug, Default, Serialize)]
 pub struct Reply {
-    pub id: serde_json::Value,
+    pub id: Box<RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ok: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Problem>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub version: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -210,20 +230,20 @@ pub struct EventLine {
     pub message: Option<String>,
 }
 
-/// The events' names, in the order of the library's kinds.
-pub const EVENT_NAMES: [&str; 12] = [
-    "new_peer",
-    "peer_alive",
-    "peer_failed",
-    "peer_left",
-    "peer_forgotten",
-    "update",
-    "delete",
-    "expire",
-    "address_conflict",
-    "wrong_cluster",
-    "missed",
-    "stopped",
+/// The library's kinds of events with their names.
+pub const EVENTS: [(EventKind, &str); 12] = [
+    (EventKind::NewPeer, "new_peer"),
+    (EventKind::PeerAlive, "peer_alive"),
+    (EventKind::PeerFailed, "peer_failed"),
+    (EventKind::PeerLeft, "peer_left"),
+    (EventKind::PeerForgotten, "peer_forgotten"),
+    (EventKind::Update, "update"),
+    (EventKind::Delete, "delete"),
+    (EventKind::Expire, "expire"),
+    (EventKind::AddressConflict, "address_conflict"),
+    (EventKind::WrongCluster, "wrong_cluster"),
+    (EventKind::Missed, "missed"),
+    (EventKind::Stopped, "stopped"),
 ];
 
 impl EventLine {
@@ -241,66 +261,57 @@ impl EventLine {
 
     /// An event as it is told at `now` on the node's clock; `None` for a kind that this program does not know.
     pub fn new(event: &Event, now: Instant) -> Option<EventLine> {
-        let of_peer = |name, generation: &u64| EventLine {
+        let (_, name) = EVENTS.iter().find(|(kind, _)| *kind == event.kind())?;
+        let mut line = EventLine {
             event: name,
             peer: event.peer().map(|peer| peer.to_string()),
-            generation: Some(*generation),
             key: event.key().map(str::to_owned),
             ..EventLine::default()
         };
-        Some(match event {
-            Event::NewPeer { generation, .. } => of_peer("new_peer", generation),
-            Event::PeerAlive { generation, .. } => of_peer("peer_alive", generation),
-            Event::PeerFailed { generation, phi, .. } => {
-                EventLine { phi: Some(*phi), ..of_peer("peer_failed", generation) }
+        match event {
+            Event::NewPeer { generation, .. }
+            | Event::PeerAlive { generation, .. }
+            | Event::PeerLeft { generation, .. }
+            | Event::PeerForgotten { generation, .. } => line.generation = Some(*generation),
+            Event::PeerFailed { generation, phi, .. } => (line.generation, line.phi) = (Some(*generation), Some(*phi)),
+            Event::Update { generation, value, version, deadline, .. } => {
+                (line.generation, line.version) = (Some(*generation), Some(*version));
+                line.value = Some(json(value));
+                line.ttl_ms = deadline.map(|deadline| milliseconds(deadline - now));
             }
-            Event::PeerLeft { generation, .. } => of_peer("peer_left", generation),
-            Event::PeerForgotten { generation, .. } => of_peer("peer_forgotten", generation),
-            Event::Update { generation, value, version, deadline, .. } => EventLine {
-                value: Some(json(value)),
-                version: Some(*version),
-                ttl_ms: deadline.map(|deadline| milliseconds(deadline - now)),
-                ..of_peer("update", generation)
-            },
-            Event::Delete { generation, version, .. } => {
-                EventLine { version: Some(*version), ..of_peer("delete", generation) }
-            }
-            Event::Expire { generation, version, .. } => {
-                EventLine { version: Some(*version), ..of_peer("expire", generation) }
+            Event::Delete { generation, version, .. } | Event::Expire { generation, version, .. } => {
+                (line.generation, line.version) = (Some(*generation), Some(*version));
             }
             Event::AddressConflict { addr, generation } => {
-                EventLine { addr: Some(addr.to_string()), ..of_peer("address_conflict", generation) }
+                (line.generation, line.addr) = (Some(*generation), Some(addr.to_string()));
             }
-            Event::WrongCluster { addr, cluster } => EventLine {
-                event: "wrong_cluster",
-                addr: Some(addr.to_string()),
-                cluster: Some(cluster.clone()),
-                ..EventLine::default()
-            },
-            Event::Missed { count } => EventLine { event: "missed", count: Some(*count), ..EventLine::default() },
-            Event::Stopped { panicked } => EventLine {
-                event: "stopped",
-                message: panicked.map(|thread| format!("the node's thread {thread} panicked, which is a bug")),
-                ..EventLine::default()
-            },
+            Event::WrongCluster { addr, cluster } => {
+                (line.cluster, line.addr) = (Some(cluster.clone()), Some(addr.to_string()));
+            }
+            Event::Missed { count } => line.count = Some(*count),
+            Event::Stopped { panicked } => {
+                line.message = panicked.map(|thread| format!("the node's thread {thread} panicked, which is a bug"));
+            }
             _ => return None,
-        })
+        }
+        Some(line)
     }
 }
 
 /// A line of the protocol, with its end.
 pub fn line<T: Serialize>(of: &T) -> String {
     // Text, numbers and JSON that was parsed can always be written.
-    serde_json::to_string(of).unwrap_or_else(|error| format!("{{\"error\":{:?}}}", error.to_string())) + "\n"
+    let json = serde_json::to_string(of).unwrap_or_else(|error| format!("{{\"error\":{:?}}}", error.to_string()));
+    // Whoever prints the protocol on a terminal is not to be tricked either.
+    printable_json(json) + "\n"
 }
 
-/// A value as JSON: what has no counterpart there in the nearest form, as the library prints it.
+/// A value as JSON: what has no counterpart there in the nearest form, as the library prints it, and what cannot be decoded as a string
+/// that says so.
 pub fn json(value: &Value) -> Box<RawValue> {
     let text = value.to_string();
-    RawValue::from_string(text).unwrap_or_else(|error| {
-        let told = serde_json::Value::from(format!("{value}, {error}"));
-        RawValue::from_string(told.to_string()).unwrap_or_default()
-    })
+    let quoted = |text: &str| RawValue::from_string(serde_json::Value::from(text).to_string()).unwrap_or_default();
+    RawValue::from_string(text.clone()).unwrap_or_else(|_| quoted(&text))
 }
 
 /// Rounded up, so that what still lives has some life left.

@@ -1,24 +1,17 @@
 //! What is asked for in the line protocol, and what is said to it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use grapevine::{EventFilter, Gossiper, Peer, PeerEntry};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::agent::{Agent, session};
 use crate::lines::{Line, MAX_REQUEST_BYTES};
 use crate::protocol::{Code, EntryLine, MemberLine, Problem, Reply, StatsLine};
-
-/// What follows a reply.
-pub enum Then {
-    Nothing,
-    /// Events.
-    Follow(EventFilter),
-    /// The end of the agent.
-    End,
-}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -67,37 +60,43 @@ struct Nothing {}
 /// The names of all requests.
 const NAMES: &str = "set, delete, get, keys, state, members, stats, subscribe, forget and leave";
 
-/// Carries out a request.
-pub fn answer(agent: &Agent, request: &Line<'_>) -> (Reply, Then) {
+/// Carries out a request: the reply, and the events that are to follow if it asked for some.
+pub fn answer(agent: &Agent, request: &Line<'_>) -> (Reply, Option<EventFilter>) {
     let (id, carried_out) = match parse(request) {
         Ok((id, name, fields)) => (id, carry_out(agent, &name, fields)),
         Err((id, problem)) => (id, Err(problem)),
     };
     match carried_out {
-        Ok((reply, then)) => (Reply { id, ok: reply.error.is_none().then_some(true), ..reply }, then),
-        Err(problem) => (Reply { id, error: Some(problem), ..Reply::default() }, Then::Nothing),
+        Ok((reply, events)) => (Reply { id, ok: Some(true), ..reply }, events),
+        Err(problem) => (Reply { id, error: Some(problem), ..Reply::default() }, None),
     }
 }
 
-type Parsed = (Value, String, Value);
+/// A request's fields, each as it was written.
+type Fields = BTreeMap<String, Box<RawValue>>;
 
-fn parse(request: &Line<'_>) -> Result<Parsed, (Value, Problem)> {
+/// Its id, its name, and the rest.
+type Parsed = (Box<RawValue>, String, Fields);
+
+fn parse(request: &Line<'_>) -> Result<Parsed, (Box<RawValue>, Problem)> {
     let bad = |text: String| Problem::new(Code::BadRequest, text);
     let bytes = match request {
         Line::Bytes(bytes) => bytes,
-        Line::TooLong => return Err((Value::Null, bad(format!("the line is longer than {MAX_REQUEST_BYTES} bytes")))),
+        Line::TooLong => {
+            return Err((Box::default(), bad(format!("the line is longer than {MAX_REQUEST_BYTES} bytes"))));
+        }
     };
-    let mut fields: Map<String, Value> = serde_json::from_slice(bytes)
-        .map_err(|error| (Value::Null, bad(format!("the line is no JSON object: {error}"))))?;
+    let mut fields: Fields = serde_json::from_slice(bytes)
+        .map_err(|error| (Box::default(), bad(format!("the line is no JSON object: {error}"))))?;
     let id = fields.remove("id").unwrap_or_default();
-    match fields.remove("do") {
-        Some(Value::String(name)) => Ok((id, name, Value::Object(fields))),
-        Some(_) => Err((id, bad("`do` is no string".to_owned()))),
+    match fields.remove("do").map(|name| serde_json::from_str(name.get())) {
+        Some(Ok(name)) => Ok((id, name, fields)),
+        Some(Err(_)) => Err((id, bad("`do` is no string".to_owned()))),
         None => Err((id, bad(format!("it does not say what to `do`: one of {NAMES}")))),
     }
 }
 
-fn carry_out(agent: &Agent, name: &str, fields: Value) -> Result<(Reply, Then), Problem> {
+fn carry_out(agent: &Agent, name: &str, fields: Fields) -> Result<(Reply, Option<EventFilter>), Problem> {
     let node = &agent.node;
     let reply = match name {
         "set" => set(node, fields_of(name, fields)?)?,
@@ -121,7 +120,7 @@ fn carry_out(agent: &Agent, name: &str, fields: Value) -> Result<(Reply, Then), 
         "subscribe" => {
             let Subscribe { prefix } = fields_of(name, fields)?;
             node.check()?;
-            return Ok((Reply::default(), Then::Follow(session::filter(prefix))));
+            return Ok((Reply::default(), Some(session::filter(prefix))));
         }
         "forget" => {
             let Forget { peer } = fields_of(name, fields)?;
@@ -130,24 +129,20 @@ fn carry_out(agent: &Agent, name: &str, fields: Value) -> Result<(Reply, Then), 
         }
         "leave" => {
             fields_of::<Nothing>(name, fields)?;
-            // It ends all the same if the others did not confirm.
-            let left = agent.leave();
-            let reply = match left {
-                Ok(()) => Reply::default(),
-                Err(error) => Reply { error: Some(error.into()), ..Reply::default() },
-            };
-            return Ok((reply, Then::End));
+            agent.leave()?;
+            Reply::default()
         }
         other => {
             let text = format!("`{other}` is unknown; there are {NAMES}");
             return Err(Problem::new(Code::UnknownCommand, text));
         }
     };
-    Ok((reply, Then::Nothing))
+    Ok((reply, None))
 }
 
-fn fields_of<T: DeserializeOwned>(name: &str, fields: Value) -> Result<T, Problem> {
-    serde_json::from_value(fields).map_err(|error| Problem::new(Code::BadRequest, format!("{name}: {error}")))
+fn fields_of<T: DeserializeOwned>(name: &str, fields: Fields) -> Result<T, Problem> {
+    let parsed = serde_json::to_string(&fields).and_then(|text| serde_json::from_str(&text));
+    parsed.map_err(|error| Problem::new(Code::BadRequest, format!("{name}: {error}")))
 }
 
 fn set(node: &Gossiper, Set { key, value, ttl_ms }: Set) -> Result<Reply, Problem> {

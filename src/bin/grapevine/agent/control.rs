@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{FlockOperation, Mode, flock};
 use rustix::process::umask;
@@ -20,6 +20,9 @@ use crate::protocol::{Code, Problem, Reply, line};
 
 /// Clients at once. Each costs two threads and the events that wait for it.
 const MAX_CLIENTS: usize = 64;
+/// How long another agent that is just starting is waited for, and between two looks.
+const LOCK_TIME: Duration = Duration::from_secs(2);
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 /// After a failure to accept: most often there are too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -33,12 +36,19 @@ pub struct Control {
 /// The socket's file, removed with this if it is still the same.
 pub struct Socket {
     path: PathBuf,
-    inode: u64,
+    identity: Identity,
+}
+
+/// What tells one file from another that took its place: device, inode, and when that was made, for inodes are used again.
+type Identity = (u64, u64, Option<SystemTime>);
+
+fn identity(path: &Path) -> io::Result<Identity> {
+    fs::symlink_metadata(path).map(|is| (is.dev(), is.ino(), is.created().ok()))
 }
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        if fs::symlink_metadata(&self.path).is_ok_and(|is| is.ino() == self.inode) {
+        if identity(&self.path).is_ok_and(|is| is == self.identity) {
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -68,15 +78,14 @@ impl Control {
         };
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         // Of two agents that start at once one looks after the other has bound.
-        let lock = fs::File::open(folder).map_err(failed)?;
-        flock(&lock, FlockOperation::LockExclusive).map_err(|error| failed(error.into()))?;
+        let _lock = lock(folder).map_err(failed)?;
         remove_stale(&path)?;
         let before = umask(Mode::from_raw_mode(0o177));
         let listener = UnixListener::bind(&path);
         umask(before);
         let listener = listener.map_err(failed)?;
-        let inode = fs::symlink_metadata(&path).map_err(failed)?.ino();
-        Ok(Control { listener, socket: Socket { path: path.clone(), inode }, path })
+        let identity = identity(&path).map_err(failed)?;
+        Ok(Control { listener, socket: Socket { path: path.clone(), identity }, path })
     }
 
     /// Serves clients on threads of their own, for as long as the process runs.
@@ -87,21 +96,47 @@ impl Control {
     }
 }
 
+/// Locks a folder, if that may be read, for as long as the file is open. Anybody who may read it can hold the lock, though not up the
+/// start for ever.
+fn lock(folder: &Path) -> io::Result<Option<fs::File>> {
+    let file = match fs::File::open(folder) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => return Ok(None),
+        file => file?,
+    };
+    let deadline = Instant::now() + LOCK_TIME;
+    loop {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(io::Error::from) {
+            Ok(()) => return Ok(Some(file)),
+            Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error),
+            Err(_) if Instant::now() >= deadline => {
+                return Err(io::Error::other("another program holds a lock on its folder"));
+            }
+            Err(_) => thread::sleep(LOCK_PAUSE),
+        }
+    }
+}
+
 /// Takes away what a dead agent left.
 fn remove_stale(path: &Path) -> Result<(), Refusal> {
     let shown = path.display();
     let Ok(is) = fs::symlink_metadata(path) else { return Ok(()) };
     if !is.file_type().is_socket() {
-        let text = format!("{shown} is there and no socket; remove it, or give --control another path");
+        let text = format!("{shown} is there and is no socket; give --control another path");
         return Err(Refusal::NoPlace(text));
     }
     match UnixStream::connect(path) {
         Ok(_) => Err(Refusal::Taken(format!(
             "another agent serves the control socket {shown}; end it with `grapevine leave --control {shown}`, or give --control another path"
         ))),
-        Err(error) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(path).map_err(|error| {
-            Refusal::NoPlace(format!("cannot replace {shown}, which a dead agent left: {error}; remove it"))
-        }),
+        // The agent that is just ending has removed it.
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => match fs::remove_file(path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                let text = format!("cannot replace {shown}, which a dead agent left: {error}; remove it");
+                Err(Refusal::NoPlace(text))
+            }
+            _ => Ok(()),
+        },
         Err(error) => {
             let text = format!("cannot tell whether an agent serves {shown}: {error}; remove it if none does");
             Err(Refusal::Taken(text))

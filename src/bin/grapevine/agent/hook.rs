@@ -1,10 +1,10 @@
 //! `--on-event`: a command of the user's for each event.
 
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -15,28 +15,14 @@ use shared_child::SharedChild;
 use crate::agent::Agent;
 use crate::args::AgentArgs;
 use crate::failure::Failure;
-use crate::protocol::{EVENT_NAMES, EventLine, line};
+use crate::protocol::{EVENTS, EventLine, line};
 
 const JOBS: std::ops::RangeInclusive<usize> = 1..=64;
 const LIMIT: std::ops::RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(3_600);
+/// Every pipe holds as much before anybody reads.
+const PIPE_BYTES: usize = 4_096;
 /// How long commands may still run once the node has stopped.
-const FINISH_TIME: Duration = Duration::from_secs(5);
-
-/// The kinds in the order of [`EVENT_NAMES`].
-const KINDS: [EventKind; EVENT_NAMES.len()] = [
-    EventKind::NewPeer,
-    EventKind::PeerAlive,
-    EventKind::PeerFailed,
-    EventKind::PeerLeft,
-    EventKind::PeerForgotten,
-    EventKind::Update,
-    EventKind::Delete,
-    EventKind::Expire,
-    EventKind::AddressConflict,
-    EventKind::WrongCluster,
-    EventKind::Missed,
-    EventKind::Stopped,
-];
+const FINISH_TIME: Duration = Duration::from_secs(3);
 
 /// What is to be run, and when.
 #[derive(Clone)]
@@ -48,7 +34,13 @@ pub struct Hook {
 }
 
 /// The threads that run commands.
-pub struct Running(Vec<JoinHandle<()>>);
+pub struct Running {
+    workers: Vec<JoinHandle<()>>,
+    groups: Groups,
+}
+
+/// The process groups of the commands that run.
+type Groups = Arc<Mutex<Vec<Pid>>>;
 
 impl Hook {
     pub fn new(command: &str, args: &AgentArgs) -> Result<Hook, Failure> {
@@ -62,13 +54,13 @@ impl Hook {
         }
         let mut kinds = Vec::new();
         for name in &args.on_event_names {
-            match EVENT_NAMES.iter().position(|known| known == name) {
-                Some(index) => kinds.push(KINDS[index]),
-                None if name == "all" => kinds.extend(KINDS),
-                None => {
-                    let text = format!("--on-event-names {name}: there are all, {}", EVENT_NAMES.join(", "));
-                    return Err(Failure::Usage(text));
-                }
+            let named = EVENTS.iter().filter(|(_, known)| known == name || name == "all");
+            let before = kinds.len();
+            kinds.extend(named.map(|(kind, _)| *kind));
+            if kinds.len() == before {
+                let names: Vec<&str> = EVENTS.iter().map(|(_, name)| *name).collect();
+                let text = format!("--on-event-names {name}: there are all, {}", names.join(", "));
+                return Err(Failure::Usage(text));
             }
         }
         Ok(Hook { command: command.to_owned(), kinds, jobs: args.on_event_jobs, limit: args.on_event_limit })
@@ -82,15 +74,16 @@ impl Hook {
     /// Runs the command for these events, on as many threads as commands may run at once: those that wait are in the subscription,
     /// where the oldest gives way.
     pub fn start(self, agent: &Arc<Agent>, events: Subscription) -> io::Result<Running> {
-        let events = Arc::new(events);
+        let (events, groups) = (Arc::new(events), Groups::default());
         let worker = |_| {
-            let (hook, events, agent) = (self.clone(), events.clone(), agent.clone());
-            thread::Builder::new().name("on-event".to_owned()).spawn(move || hook.work(&events, &agent))
+            let (hook, events, agent, groups) = (self.clone(), events.clone(), agent.clone(), groups.clone());
+            thread::Builder::new().name("on-event".to_owned()).spawn(move || hook.work(&events, &agent, &groups))
         };
-        (0..self.jobs).map(worker).collect::<io::Result<Vec<_>>>().map(Running)
+        let workers = (0..self.jobs).map(worker).collect::<io::Result<Vec<_>>>()?;
+        Ok(Running { workers, groups })
     }
 
-    fn work(&self, events: &Subscription, agent: &Agent) {
+    fn work(&self, events: &Subscription, agent: &Agent, groups: &Groups) {
         for event in events.iter() {
             // That the node stops comes to every subscription, wanted or not.
             if !self.kinds.contains(&event.kind()) && event.kind() != EventKind::Missed {
@@ -98,7 +91,7 @@ impl Hook {
             }
             let Some(told) = EventLine::new(&event, agent.node.now()) else { continue };
             let started = Instant::now();
-            let problem = match self.run(&told, agent) {
+            let problem = match self.run(&told, agent, groups) {
                 Ok(Some(status)) if status.success() => continue,
                 Ok(Some(status)) => format!("it ended with {status}"),
                 Ok(None) => format!("it took longer than {:?} and was killed", self.limit),
@@ -110,11 +103,11 @@ impl Hook {
     }
 
     /// Runs the command for one event; `None` if it took too long.
-    fn run(&self, event: &EventLine, agent: &Agent) -> io::Result<Option<ExitStatus>> {
+    fn run(&self, event: &EventLine, agent: &Agent, groups: &Groups) -> io::Result<Option<ExitStatus>> {
         let mut command = Command::new("/bin/sh");
         // Standard output may be a program's that reads the line protocol.
         let output = Stdio::from(io::stderr().as_fd().try_clone_to_owned()?);
-        command.arg("-c").arg(&self.command).stdin(Stdio::piped()).stdout(output).process_group(0);
+        command.arg("-c").arg(&self.command).stdin(input(&line(event))?).stdout(output).process_group(0);
         command.env("GRAPEVINE_EVENT", event.event);
         if let Some(peer) = &event.peer {
             command.env("GRAPEVINE_EVENT_PEER", peer);
@@ -124,30 +117,48 @@ impl Hook {
         }
         let child = SharedChild::spawn(&mut command)?;
         let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        let input = child.take_stdin();
-        thread::scope(|scope| {
-            scope.spawn(move || {
-                // Who does not read it does not want it.
-                let _ = input.map(|mut input| input.write_all(line(event).as_bytes()));
-            });
-            let status = child.wait_timeout(self.limit)?;
+        lock(groups).extend(group);
+        let waited = child.wait_timeout(self.limit);
+        if !matches!(waited, Ok(Some(_))) {
             // With those that it started itself. One that is done may have left some behind, on purpose.
-            if let (None, Some(group)) = (status, group) {
-                let _ = kill_process_group(group, Signal::KILL);
-                child.wait()?;
-            }
-            Ok(status)
-        })
+            group.into_iter().for_each(kill);
+            child.wait()?;
+        }
+        lock(groups).retain(|other| Some(*other) != group);
+        waited
     }
+}
+
+/// Standard input with this to read: nobody has to write while the command reads, or does not.
+fn input(text: &str) -> io::Result<Stdio> {
+    if text.len() <= PIPE_BYTES {
+        let (reader, mut writer) = io::pipe()?;
+        writer.write_all(text.as_bytes())?;
+        return Ok(Stdio::from(reader));
+    }
+    let mut file = tempfile::tempfile()?;
+    file.write_all(text.as_bytes())?;
+    file.rewind()?;
+    Ok(Stdio::from(file))
+}
+
+fn kill(group: Pid) {
+    let _ = kill_process_group(group, Signal::KILL);
+}
+
+fn lock(groups: &Groups) -> MutexGuard<'_, Vec<Pid>> {
+    groups.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Running {
     /// Waits for the commands that run, though not for ever.
     pub fn finish(self) {
         let deadline = Instant::now() + FINISH_TIME;
-        while self.0.iter().any(|worker| !worker.is_finished()) {
+        while self.workers.iter().any(|worker| !worker.is_finished()) {
             if Instant::now() >= deadline {
-                log::warn!("commands for events still run; they are left alone");
+                let groups = lock(&self.groups);
+                log::warn!("the node has stopped; {} commands for events that still run are killed", groups.len());
+                groups.iter().copied().for_each(kill);
                 return;
             }
             thread::sleep(Duration::from_millis(10));

@@ -5,6 +5,7 @@ mod control;
 mod hook;
 mod remember;
 mod session;
+mod system;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -12,10 +13,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
-use grapevine::{Builder, DetectorConfig, Error, Event, Gossiper, Limits, Subscription};
-use sd_notify::NotifyState;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use crossbeam_channel::{Sender, bounded, select};
+use grapevine::{Builder, DetectorConfig, Error, EventFilter, Gossiper, Limits, Subscription, Value};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::agent::control::Control;
@@ -23,10 +23,12 @@ use crate::args::AgentArgs;
 use crate::failure::Failure;
 use crate::place;
 use crate::plain;
-use crate::protocol::{EventLine, line, value_of};
+use crate::protocol::{EventLine, Problem, line, value_of};
 
-/// How long the others are told that this node leaves.
-const LEAVE_TIME: Duration = Duration::from_secs(5);
+/// For how long the others are told that this node leaves, where nobody says: some intervals, for they are told again every tenth of
+/// one, and no longer than what starts and stops programs usually waits.
+const LEAVE_TIME: std::ops::RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_secs(30);
+const MAX_LEAVE_TIME: Duration = Duration::from_secs(3_600);
 /// How long what is still being written is waited for at the end.
 const FLUSH_TIME: Duration = Duration::from_secs(1);
 /// Events that wait for a reader. A slower one is told how many it missed.
@@ -37,8 +39,9 @@ pub struct Agent {
     pub node: Gossiper,
     pub cluster: String,
     pub control: Option<PathBuf>,
+    leave_time: Duration,
     end: Sender<End>,
-    /// Every thread that writes events has a clone, until the end is near: when all are gone everything is written.
+    /// Whoever has something to write has a clone, until the end is near: when all are gone everything is written.
     writing: Mutex<Option<Sender<()>>>,
 }
 
@@ -47,11 +50,9 @@ pub struct Agent {
 enum End {
     /// A signal, of this name.
     Signal(&'static str),
-    /// Nobody speaks to it any more.
-    InputEnded,
-    /// Somebody had it leave, and was told so.
-    Left,
-    /// The node stopped by itself.
+    /// Whoever spoke the line protocol over standard input and output has gone, as this tells.
+    Gone(&'static str),
+    /// The node has stopped: somebody had it leave, or one of its threads panicked.
     Stopped,
 }
 
@@ -59,18 +60,21 @@ enum End {
 pub fn run(args: AgentArgs) -> Result<(), Failure> {
     let (end, ends) = bounded(8);
     watch_signals(end.clone()).map_err(|error| Failure::Failed(format!("cannot take signals: {error}")))?;
-    let command = args.on_event.as_ref().filter(|command| !command.is_empty());
-    let hook = command.map(|command| hook::Hook::new(command, &args)).transpose()?;
+    let hook = args.on_event.as_ref().map(|command| hook::Hook::new(command, &args)).transpose()?;
+    let leave_time = leave_time(&args)?;
+    let builder = builder(&args)?;
     let control = bind_control(&args)?;
-    let file = args.remember.clone().filter(|file| !file.as_os_str().is_empty());
-    let remembered = file.map(|file| remember::Remembered::load(file, &args.cluster));
-    // Both have every event from the first one on: a seed on the same network answers within a millisecond.
-    let subscribe = |node: &Gossiper| (node.subscribe(), hook.as_ref().map(|hook| node.subscribe_to(hook.filter())));
-    let (node, (events, hook_events)) = builder(&args)?.start_after(subscribe)?;
+    let remembered = args.remember.clone().map(|file| remember::Remembered::load(file, &args.cluster));
+    // All have every event from the first one on: a seed on the same network answers within a millisecond.
+    let subscribe = |node: &Gossiper| {
+        let hook_events = hook.as_ref().map(|hook| node.subscribe_to(hook.filter()));
+        (node.subscribe(), hook_events, node.subscribe_to(EventFilter::all().kinds([])))
+    };
+    let (node, (events, hook_events, stopped)) = builder.start_after(subscribe)?;
     let path = control.as_ref().map(|control| control.path.clone());
     let (writing, written) = bounded(0);
     let writing = Mutex::new(Some(writing));
-    let agent = Arc::new(Agent { node, cluster: args.cluster.clone(), control: path, end, writing });
+    let agent = Arc::new(Agent { node, cluster: args.cluster.clone(), control: path, leave_time, end, writing });
     let running = match hook.zip(hook_events) {
         Some((hook, events)) => Some(hook.start(&agent, events).map_err(thread_failed)?),
         None => None,
@@ -81,12 +85,16 @@ pub fn run(args: AgentArgs) -> Result<(), Failure> {
     let control = control.map(|control| control.serve(&agent)).transpose().map_err(thread_failed)?;
     let told = if args.stdio { session::over_stdio(&agent, events) } else { print_events(&agent, events, args.json) };
     told.map_err(thread_failed)?;
-    tell_system(&[NotifyState::Ready]);
-    let ended = wait(&agent, &ends);
-    tell_system(&[NotifyState::Stopping]);
+    system::tell(system::READY);
+    // Not by way of those who write events: they may have a reader who does not read.
+    let end = select! {
+        recv(ends) -> end => end.unwrap_or(End::Stopped),
+        recv(stopped.receiver()) -> _ => End::Stopped,
+    };
+    system::tell(system::STOPPING);
     // Nobody else finds this agent from here on.
     drop(control);
-    let ended = ended.and_then(|end| leave(&agent, &end));
+    let ended = leave(&agent, &end);
     drop(agent.writing.lock().unwrap_or_else(PoisonError::into_inner).take());
     // It ends when the last writer is gone; one may have a reader who does not read.
     let _ = written.recv_timeout(FLUSH_TIME);
@@ -117,17 +125,44 @@ fn builder(args: &AgentArgs) -> Result<Builder, Failure> {
         let (key, value) = setting.split_once('=').ok_or_else(|| {
             Failure::Usage(format!("--set {setting}: it has no `=`; write KEY=VALUE, like --set colour=red"))
         })?;
-        builder = builder.initial(key, &value_of(value));
+        let value = value_of(value);
+        check_size(key, &value).map_err(|problem| Failure::Usage(format!("--set {key}=…: {problem}")))?;
+        builder = builder.initial(key, &value);
     }
     Ok(builder)
 }
 
+/// What the node would say too, but not of which key.
+fn check_size(key: &str, value: &serde_json::Value) -> Result<(), String> {
+    let limits = Limits::default();
+    let bytes = Value::encode(value).map_err(|error| error.to_string())?.as_bytes().len();
+    match (key.len(), bytes) {
+        (len, _) if len > limits.key_bytes => {
+            Err(format!("the key has {len} bytes; at most it may have {}", limits.key_bytes))
+        }
+        (_, len) if len > limits.value_bytes => {
+            Err(format!("the value has {len} bytes; at most it may have {}", limits.value_bytes))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn leave_time(args: &AgentArgs) -> Result<Duration, Failure> {
+    match args.leave_time {
+        Some(time) if time > MAX_LEAVE_TIME => {
+            Err(Failure::Usage(format!("--leave-time {time:?}: at most it may be 1 h")))
+        }
+        Some(time) => Ok(time),
+        None => Ok(args.interval.clamp(*LEAVE_TIME.start(), *LEAVE_TIME.end())),
+    }
+}
+
 /// Binds the control socket that was asked for, or the default one if there is a place for it.
 fn bind_control(args: &AgentArgs) -> Result<Option<Control>, Failure> {
-    if let Some(path) = args.control.clone().filter(|path| !path.as_os_str().is_empty()) {
+    if let Some(path) = args.control.clone() {
         return Control::bind(path).map(Some).map_err(Failure::failed);
     }
-    if args.stdio || args.bind.ends_with(":0") {
+    if args.stdio || place::port(&args.bind) == Some(0) {
         return Ok(None);
     }
     let path = place::default_control(Some(&args.bind));
@@ -147,30 +182,41 @@ fn bind_control(args: &AgentArgs) -> Result<Option<Control>, Failure> {
 /// The first signal has the node leave; the second one ends the process.
 fn watch_signals(end: Sender<End>) -> io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    if !is_ignored(SIGHUP) {
+        // The terminal was closed.
+        signals.add_signal(SIGHUP)?;
+    }
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
         for (n, signal) in signals.forever().enumerate() {
             if n > 0 {
                 std::process::exit(128 + signal);
             }
-            let name = if signal == SIGINT { "SIGINT" } else { "SIGTERM" };
+            let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");
             let _ = end.try_send(End::Signal(name));
         }
     })?;
     Ok(())
 }
 
+/// Whether whoever started this process had it ignore a signal, as `nohup` does; where the system does not tell, no.
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask >> (signal - 1) & 1 == 1
+}
+
 /// Prints events on a thread of its own, for standard output may block.
 fn print_events(agent: &Arc<Agent>, events: Subscription, json: bool) -> io::Result<()> {
-    let agent = agent.clone();
+    let (agent, writing) = (agent.clone(), agent.writing());
     thread::Builder::new().name("printer".to_owned()).spawn(move || {
-        let _writing = agent.writing();
+        let _writing = writing;
         let ready = EventLine::ready(&agent.node, &agent.cluster, agent.control.as_deref());
         let mut readable = print(&ready, json);
         for event in events.iter() {
             if let (true, Some(event_line)) = (readable, EventLine::new(&event, agent.node.now())) {
                 readable = print(&event_line, json);
             }
-            agent.note_end(&event);
         }
     })?;
     Ok(())
@@ -188,63 +234,30 @@ fn print(event: &EventLine, json: bool) -> bool {
 }
 
 impl Agent {
-    /// Held by whoever writes events: the end waits for that.
-    fn writing(&self) -> Option<Sender<()>> {
+    /// Held by whoever has something to write: the end waits for that.
+    pub fn writing(&self) -> Option<Sender<()>> {
         self.writing.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Has the agent end when the node did.
-    fn note_end(&self, event: &Event) {
-        if matches!(event, Event::Stopped { .. }) {
-            let _ = self.end.try_send(End::Stopped);
-        }
-    }
-
-    /// Leaves for somebody who asked; [`Agent::left`] then ends the agent.
+    /// Leaves for somebody who asked.
     pub fn leave(&self) -> Result<(), Error> {
         log::info!("leaving, as asked");
-        self.node.leave(LEAVE_TIME)
-    }
-
-    /// Whoever asked has been told.
-    pub fn left(&self) {
-        let _ = self.end.try_send(End::Left);
-    }
-}
-
-fn wait(agent: &Agent, ends: &Receiver<End>) -> Result<End, Failure> {
-    match ends.recv() {
-        Ok(End::Stopped) => {
-            if let Err(error @ Error::ThreadPanicked(_)) = agent.node.check() {
-                return Err(Failure::failed(error));
-            }
-            // Whoever had it leave is told first.
-            Ok(ends.recv_timeout(FLUSH_TIME).unwrap_or(End::Stopped))
-        }
-        Ok(end) => Ok(end),
-        Err(_) => Ok(End::Stopped),
+        self.node.leave(self.leave_time)
     }
 }
 
 fn leave(agent: &Agent, end: &End) -> Result<(), Failure> {
     match end {
         End::Signal(name) => log::info!("{name}: leaving"),
-        End::InputEnded => log::info!("the input has ended: leaving"),
-        End::Left | End::Stopped => return Ok(()),
+        End::Gone(why) => log::info!("{why}: leaving"),
+        End::Stopped => {}
     }
-    match agent.node.leave(LEAVE_TIME) {
+    match agent.node.leave(agent.leave_time) {
         Ok(()) | Err(Error::Stopped) => Ok(()),
         Err(error @ Error::TimedOut(_)) => {
-            log::warn!("{error}");
+            log::warn!("{}", Problem::from(error).message);
             Ok(())
         }
         Err(error) => Err(Failure::failed(error)),
-    }
-}
-
-/// Tells systemd, if it started this agent and wants to know.
-fn tell_system(states: &[NotifyState]) {
-    if let Err(error) = sd_notify::notify(states) {
-        log::warn!("cannot tell systemd: {error}");
     }
 }

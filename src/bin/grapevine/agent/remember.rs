@@ -1,15 +1,16 @@
 //! `--remember`: the last known peers in a file, for a start at which no seed answers.
 
-use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use grapevine::{EventFilter, EventKind, Peer, Subscription};
+use grapevine::{Event, EventFilter, EventKind, Peer, Subscription};
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use crate::agent::Agent;
@@ -31,10 +32,19 @@ struct Contents {
     peers: Vec<SocketAddr>,
 }
 
-/// The file, and whom it told of at the start.
+/// The file, and whom it tells of.
 pub struct Remembered {
     file: PathBuf,
     peers: Vec<SocketAddr>,
+    written: Option<Instant>,
+    /// A failure to write was told.
+    warned: bool,
+}
+
+/// When the remembered peers are tried.
+struct Tries {
+    next: Instant,
+    pause: Duration,
 }
 
 impl Remembered {
@@ -53,46 +63,56 @@ impl Remembered {
                 Vec::new()
             }
         };
-        Remembered { file, peers }
+        Remembered { file, peers, written: None, warned: false }
     }
 
     /// Keeps the file up to date, and tries who is in it for as long as there is nobody else.
     pub fn start(self, agent: &Arc<Agent>) -> io::Result<()> {
-        let agent = agent.clone();
-        let kinds = [EventKind::NewPeer, EventKind::PeerAlive, EventKind::PeerFailed, EventKind::PeerLeft];
+        let (agent, writing) = (agent.clone(), agent.writing());
+        let kinds = [EventKind::PeerAlive, EventKind::PeerFailed, EventKind::PeerLeft];
         let events = agent.node.subscribe_to(EventFilter::all().kinds(kinds));
-        thread::Builder::new().name("remember".to_owned()).spawn(move || self.run(&agent, &events))?;
+        thread::Builder::new().name("remember".to_owned()).spawn(move || {
+            let _writing = writing;
+            self.run(&agent, &events);
+        })?;
         Ok(())
     }
 
     fn run(mut self, agent: &Agent, events: &Subscription) {
-        let mut pause = PAUSE;
-        let mut next_try = Instant::now() + pause;
-        let mut warned = false;
-        while agent.node.check().is_ok() {
+        let mut tries = Tries { next: Instant::now() + PAUSE, pause: PAUSE };
+        loop {
             let alive = agent.node.live_peers();
-            let is_alone = alive.is_empty();
-            if !is_alone {
-                (pause, next_try) = (PAUSE, Instant::now() + PAUSE);
-            } else if !self.peers.is_empty() && Instant::now() >= next_try {
+            if !alive.is_empty() {
+                tries = Tries { next: Instant::now() + PAUSE, pause: PAUSE };
+            } else if tries.next <= Instant::now() && !self.peers.is_empty() {
                 self.try_some(agent);
-                pause = (pause * 2).min(MAX_PAUSE);
-                next_try = Instant::now() + pause;
+                tries.pause = (tries.pause * 2).min(MAX_PAUSE);
+                tries.next = Instant::now() + tries.pause;
             }
-            let kept = self.keep(alive, &agent.cluster);
-            match &kept {
-                Ok(()) => warned = false,
-                Err(error) if !std::mem::replace(&mut warned, true) => {
-                    log::warn!("{} cannot be written: {error}; trying again", self.file.display());
+            let is_alone = alive.is_empty() && !self.peers.is_empty();
+            let peers = self.with(alive, agent.node.peer());
+            let is_news = peers != self.peers;
+            let rest = self.written.map_or(Duration::ZERO, |written| PAUSE.saturating_sub(written.elapsed()));
+            if is_news && rest.is_zero() {
+                self.keep(peers.clone(), &agent.cluster);
+            }
+            let wait = if is_news && (!rest.is_zero() || self.warned) {
+                Some(rest.max(Duration::from_millis(100)))
+            } else {
+                is_alone.then(|| tries.next.saturating_duration_since(Instant::now()))
+            };
+            let event = match wait {
+                Some(wait) => events.recv_timeout(wait),
+                None => events.recv(),
+            };
+            if matches!(event, Some(Event::Stopped { .. })) || agent.node.check().is_err() {
+                // Who was alive when this node ended is whom it finds when it starts again.
+                let peers = self.with(agent.node.live_peers(), agent.node.peer());
+                if peers != self.peers {
+                    self.keep(peers, &agent.cluster);
                 }
-                Err(_) => {}
-            }
-            let nothing_to_do = kept.is_ok() && (!is_alone || self.peers.is_empty());
-            if nothing_to_do && events.recv().is_none() {
                 return;
             }
-            thread::sleep(PAUSE);
-            while events.try_recv().is_some() {}
         }
     }
 
@@ -106,21 +126,42 @@ impl Remembered {
         self.peers.rotate_left(some);
     }
 
-    /// Writes who is alive, if that has changed. Nobody is no news: then the last known are wanted.
-    fn keep(&mut self, alive: Vec<Peer>, cluster: &str) -> io::Result<()> {
-        let peers: Vec<SocketAddr> = alive.into_iter().take(MAX_PEERS).map(|peer| peer.addr()).collect();
-        if peers.is_empty() || peers == self.peers {
-            return Ok(());
+    /// Those who are alive, and then those remembered before: who is away now may be the only one there at the next start. Of many
+    /// each node keeps others, those that follow it in the order of their addresses.
+    fn with(&self, alive: Vec<Peer>, me: Peer) -> Vec<SocketAddr> {
+        if alive.is_empty() {
+            return self.peers.clone();
         }
-        write(&self.file, &Contents { cluster: cluster.to_owned(), peers: peers.clone() })?;
-        self.peers = peers;
-        Ok(())
+        let after = alive.partition_point(|peer| *peer < me);
+        let ring = alive[after..].iter().chain(&alive[..after]).map(Peer::addr);
+        let mut peers: Vec<SocketAddr> = ring.take(MAX_PEERS).collect();
+        let away: Vec<SocketAddr> = self.peers.iter().copied().filter(|addr| !peers.contains(addr)).collect();
+        peers.extend(away);
+        peers.truncate(MAX_PEERS);
+        peers
+    }
+
+    fn keep(&mut self, peers: Vec<SocketAddr>, cluster: &str) {
+        self.written = Some(Instant::now());
+        let contents = Contents { cluster: cluster.to_owned(), peers };
+        match write(&self.file, &contents) {
+            Ok(()) => (self.peers, self.warned) = (contents.peers, false),
+            Err(error) if !std::mem::replace(&mut self.warned, true) => {
+                log::warn!("{} cannot be written: {error}; trying again", self.file.display());
+            }
+            Err(_) => {}
+        }
     }
 }
 
 fn read(file: &Path) -> io::Result<Contents> {
+    // A pipe would have nobody at its other end.
+    let file = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(file)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
     let mut text = String::new();
-    File::open(file)?.take(MAX_FILE_BYTES).read_to_string(&mut text)?;
+    file.take(MAX_FILE_BYTES).read_to_string(&mut text)?;
     let mut contents: Contents = serde_json::from_str(&text)?;
     contents.peers.truncate(MAX_PEERS);
     Ok(contents)
@@ -128,10 +169,10 @@ fn read(file: &Path) -> io::Result<Contents> {
 
 /// Writes all of it or nothing.
 fn write(file: &Path, contents: &Contents) -> io::Result<()> {
-    let mut temporary = OsString::from(file);
-    temporary.push(".new");
-    let mut out = File::create(&temporary)?;
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut out = tempfile::Builder::new().prefix(".grapevine-").tempfile_in(folder)?;
     out.write_all(format!("{}\n", serde_json::to_string_pretty(contents)?).as_bytes())?;
-    out.sync_all()?;
-    std::fs::rename(&temporary, file)
+    out.as_file().sync_all()?;
+    let _: File = out.persist(file)?;
+    Ok(())
 }

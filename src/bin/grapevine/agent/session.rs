@@ -4,12 +4,12 @@ use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use grapevine::{Event, EventFilter, Subscription};
 
-use crate::agent::answer::{self, Then};
+use crate::agent::answer;
 use crate::agent::{Agent, End};
 use crate::lines::{Lines, MAX_REQUEST_BYTES};
 use crate::protocol::{EventLine, line};
@@ -17,38 +17,62 @@ use crate::protocol::{EventLine, line};
 /// Where replies and events go, a line at a time.
 type Writer = Arc<Mutex<Box<dyn Write + Send>>>;
 
+/// Why an agent ends that speaks the line protocol over standard output.
+const NOBODY_READS: &str = "nobody reads the output";
+
 /// A conversation.
 struct Session {
     agent: Arc<Agent>,
     writer: Writer,
-    /// Dropped, it ends the thread that writes events.
-    events: Option<Sender<()>>,
+    is_stdio: bool,
+    following: Option<Following>,
+}
+
+/// A thread that writes events.
+struct Following {
+    /// Dropped, it ends the thread.
+    stop: Sender<()>,
+    thread: JoinHandle<()>,
 }
 
 /// Talks to a client of the control socket until it goes.
 pub fn over_socket(agent: &Arc<Agent>, stream: UnixStream) -> io::Result<()> {
-    let writer: Writer = Arc::new(Mutex::new(Box::new(stream.try_clone()?)));
-    let mut session = Session { agent: agent.clone(), writer, events: None };
-    let result = session.run(&stream);
+    let stream = Arc::new(stream);
+    let writer: Writer = Arc::new(Mutex::new(Box::new(SharedStream(stream.clone()))));
+    let mut session = Session { agent: agent.clone(), writer, is_stdio: false, following: None };
+    let result = session.run(&*stream);
     // What writes events may be waiting for a reader who has gone.
     let _ = stream.shutdown(Shutdown::Both);
     result
 }
 
+/// One descriptor for reading and writing, for there may be few.
+struct SharedStream(Arc<UnixStream>);
+
+impl Write for SharedStream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        (&*self.0).write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        (&*self.0).flush()
+    }
+}
+
 /// Talks over standard input and output, with all events from the first one on.
 pub fn over_stdio(agent: &Arc<Agent>, events: Subscription) -> io::Result<()> {
     let (agent, writer): (_, Writer) = (agent.clone(), Arc::new(Mutex::new(Box::new(io::stdout()))));
-    let mut session = Session { agent: agent.clone(), writer, events: None };
+    let mut session = Session { agent: agent.clone(), writer, is_stdio: true, following: None };
     let ready = EventLine::ready(&agent.node, &agent.cluster, agent.control.as_deref());
-    if let Err(error) = session.write(&line(&ready)) {
-        log::warn!("nobody reads standard output: {error}");
+    if session.write(&line(&ready)).is_err() {
+        let _ = agent.end.try_send(End::Gone(NOBODY_READS));
     }
-    session.follow(events)?;
+    session.follow(events, agent.writing())?;
     thread::Builder::new().name("stdio".to_owned()).spawn(move || {
         if let Err(error) = session.run(io::stdin()) {
             log::warn!("cannot talk over standard input and output: {error}");
         }
-        let _ = agent.end.try_send(End::InputEnded);
+        let _ = agent.end.try_send(End::Gone("the input has ended"));
         // Without the session the last events, which are still to come, would not be written.
         loop {
             thread::park();
@@ -62,18 +86,17 @@ impl Session {
     fn run(&mut self, input: impl Read) -> io::Result<()> {
         let mut lines = Lines::new(input, MAX_REQUEST_BYTES);
         while let Some(request) = lines.next()? {
-            let (reply, then) = answer::answer(&self.agent, &request);
-            if let Then::Follow(filter) = then {
-                // First the reply, then events.
-                self.write(&line(&reply))?;
-                self.follow(self.agent.node.subscribe_to(filter))?;
-                continue;
+            // The end of the agent waits for the reply, and for whoever is to write events.
+            let writing = self.agent.writing();
+            let (reply, events) = answer::answer(&self.agent, &request);
+            // What happens from here on is told after the reply. What happens before the earlier subscription has ended may be told
+            // by both, but by one at least.
+            let events = events.map(|filter| self.agent.node.subscribe_to(filter));
+            if events.is_some() {
+                self.stop_following();
             }
-            let written = self.write(&line(&reply));
-            if matches!(then, Then::End) {
-                self.agent.left();
-            }
-            written?;
+            self.write(&line(&reply))?;
+            events.map_or(Ok(()), |events| self.follow(events, writing))?;
         }
         Ok(())
     }
@@ -82,15 +105,25 @@ impl Session {
         write(&self.writer, text)
     }
 
-    /// Writes events from here on, instead of those of an earlier subscription.
-    fn follow(&mut self, events: Subscription) -> io::Result<()> {
-        let (agent, writer) = (self.agent.clone(), self.writer.clone());
+    /// Writes what waits of an earlier subscription, and ends it.
+    fn stop_following(&mut self) {
+        if let Some(Following { stop, thread }) = self.following.take() {
+            drop(stop);
+            let _ = thread.join();
+        }
+    }
+
+    /// Writes events from here on.
+    fn follow(&mut self, events: Subscription, writing: Option<Sender<()>>) -> io::Result<()> {
+        let (agent, writer, is_stdio) = (self.agent.clone(), self.writer.clone(), self.is_stdio);
         let (stop, stopped) = bounded(0);
-        self.events = Some(stop);
-        thread::Builder::new().name("events".to_owned()).spawn(move || {
-            let _writing = agent.writing();
-            write_events(&agent, &events, &stopped, &writer);
+        let thread = thread::Builder::new().name("events".to_owned()).spawn(move || {
+            let _writing = writing;
+            if write_events(&agent, &events, &stopped, &writer).is_err() && is_stdio {
+                let _ = agent.end.try_send(End::Gone(NOBODY_READS));
+            }
         })?;
+        self.following = Some(Following { stop, thread });
         Ok(())
     }
 }
@@ -101,26 +134,25 @@ fn write(writer: &Writer, text: &str) -> io::Result<()> {
     out.flush()
 }
 
-fn write_events(agent: &Agent, events: &Subscription, stopped: &Receiver<()>, writer: &Writer) {
-    let write = |event: &Event| {
+fn write_events(agent: &Agent, events: &Subscription, stopped: &Receiver<()>, writer: &Writer) -> io::Result<()> {
+    let tell = |event: &Event| {
         let text = EventLine::new(event, agent.node.now()).map(|event| line(&event));
-        text.is_none_or(|text| write(writer, &text).is_ok())
+        text.map_or(Ok(()), |text| write(writer, &text))
     };
     loop {
         let missed = events.missed();
-        if missed > 0 && !write(&Event::Missed { count: missed }) {
-            return;
+        if missed > 0 {
+            tell(&Event::Missed { count: missed })?;
         }
         select! {
             recv(events.receiver()) -> event => {
-                let Ok(event) = event else { return };
-                let written = write(&event);
-                agent.note_end(&event);
-                if !written {
-                    return;
-                }
+                let Ok(event) = event else { return Ok(()) };
+                tell(&event)?;
             }
-            recv(stopped) -> _ => return,
+            recv(stopped) -> _ => {
+                let waiting = events.receiver().len();
+                return events.receiver().try_iter().take(waiting).try_for_each(|event| tell(&event));
+            }
         }
     }
 }
