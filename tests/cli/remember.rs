@@ -151,7 +151,7 @@ fn links_and_pipes_are_no_files() {
     agent.logs(&format!("{} cannot be read and is not used: it is no file", pipe.display()));
     fs::write(&precious, "precious").unwrap();
     std::os::unix::fs::symlink(&precious, &link).unwrap();
-    let agent = Agent::join(&seed, &["--remember", link.to_str().unwrap()]);
+    let _agent = Agent::join(&seed, &["--remember", link.to_str().unwrap()]);
     until("the link is replaced", || link.symlink_metadata().unwrap().is_file());
     remembers(&link, &[&seed]);
     assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
