@@ -237,7 +237,7 @@ fn the_time_for_leaving_can_be_said() {
     assert!(told.starts_with("too few peers confirmed within 100ms") && told.ends_with("--leave-time"), "{told}");
 }
 
-/// Closing a terminal is an end like others, unless whoever started the agent did not want that.
+/// Closing a terminal is an end like others, unless whoever started the agent did not want that, as `nohup` does not.
 #[test]
 fn a_terminal_that_is_closed_ends_it() {
     let seed = Agent::start(&[]);
@@ -245,6 +245,38 @@ fn a_terminal_that_is_closed_ends_it() {
     agent.sees(&seed.peer, json!({"state": "alive"}));
     let peer = agent.peer.clone();
     agent.process.signal(Signal::HUP);
-    assert_eq!(agent.process.end().status, Some(0));
-    seed.sees(&peer, json!({"state": "left"}));
+    if is_ignored_here(Signal::HUP) {
+        agent.run(&["set", "still", "here"]).done();
+        seed.reads(&peer, "still", &json!("here"));
+    } else {
+        assert_eq!(agent.process.end().status, Some(0));
+        seed.sees(&peer, json!({"state": "left"}));
+    }
+}
+
+#[test]
+fn a_terminal_that_is_closed_does_not_end_it_under_nohup() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let control = folder.path().join("control");
+    let agent_program = agent_command(&[]);
+    let mut command = std::process::Command::new("nohup");
+    command.arg(agent_program.get_program()).args(agent_program.get_args()).arg("--control").arg(&control);
+    command
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
+    let agent = Process::start(&mut command);
+    until("it listens", || control.exists());
+    agent.signal(Signal::HUP);
+    run(&["set", "still", "here", "--control", control.to_str().unwrap()]).done();
+    run(&["leave", "--control", control.to_str().unwrap()]).done();
+    assert_eq!(agent.end().status, Some(0));
+}
+
+/// Whether these tests were started by something like `nohup`: what they start then ignores the signal too.
+fn is_ignored_here(signal: Signal) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask >> (signal.as_raw() - 1) & 1 == 1
 }
