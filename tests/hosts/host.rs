@@ -96,8 +96,8 @@ impl Host {
     }
 
     pub fn delete(&mut self, key: &str) {
-        let deleted: bool = self.node().order(&Order::Delete(key.to_owned()));
-        assert!(deleted, "there was no {key}");
+        let deleted: Option<u64> = self.node().order(&Order::Delete(key.to_owned()));
+        assert!(deleted.is_some(), "there was no {key}");
         self.written.remove(key);
     }
 
