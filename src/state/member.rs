@@ -66,9 +66,9 @@ pub struct Member {
     pub token: Option<u64>,
     /// Until when its address counts as proved.
     pub proved_until: Instant,
-    /// What it was sent and what it sent, in bytes of UDP payload, since it was new here.
+    /// In UDP payload, what it was sent since it was new here.
     pub bytes_sent: u64,
-    /// See `bytes_sent`.
+    /// In UDP payload, what came from it since it was new here.
     pub bytes_received: u64,
     /// Of its record as it was told last; [`Ring::change`](crate::state::Ring::change) keeps it.
     pub(super) roster_hash: u64,

@@ -5,9 +5,10 @@ use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use grapevine::{EventFilter, EventKind, Subscription};
 use rustix::process::{Pid, Signal, kill_process_group};
 use shared_child::SharedChild;
@@ -35,7 +36,8 @@ pub struct Hook {
 
 /// The threads that run commands.
 pub struct Running {
-    workers: Vec<JoinHandle<()>>,
+    /// Closed by the last of them.
+    ended: Receiver<()>,
     groups: Groups,
 }
 
@@ -75,12 +77,16 @@ impl Hook {
     /// where the oldest gives way.
     pub fn start(self, agent: &Arc<Agent>, events: Subscription) -> io::Result<Running> {
         let (events, groups) = (Arc::new(events), Groups::default());
-        let worker = |_| {
+        let (working, ended) = bounded::<()>(0);
+        for _ in 0..self.jobs {
             let (hook, events, agent, groups) = (self.clone(), events.clone(), agent.clone(), groups.clone());
-            thread::Builder::new().name("on-event".to_owned()).spawn(move || hook.work(&events, &agent, &groups))
-        };
-        let workers = (0..self.jobs).map(worker).collect::<io::Result<Vec<_>>>()?;
-        Ok(Running { workers, groups })
+            let working = working.clone();
+            thread::Builder::new().name("on-event".to_owned()).spawn(move || {
+                let _working = working;
+                hook.work(&events, &agent, &groups);
+            })?;
+        }
+        Ok(Running { ended, groups })
     }
 
     fn work(&self, events: &Subscription, agent: &Agent, groups: &Groups) {
@@ -153,15 +159,10 @@ fn lock(groups: &Groups) -> MutexGuard<'_, Vec<Pid>> {
 impl Running {
     /// Waits for the commands that run, though not for ever.
     pub fn finish(self) {
-        let deadline = Instant::now() + FINISH_TIME;
-        while self.workers.iter().any(|worker| !worker.is_finished()) {
-            if Instant::now() >= deadline {
-                let groups = lock(&self.groups);
-                log::warn!("the node has stopped; {} commands for events that still run are killed", groups.len());
-                groups.iter().copied().for_each(kill);
-                return;
-            }
-            thread::sleep(Duration::from_millis(10));
+        if self.ended.recv_timeout(FINISH_TIME) == Err(RecvTimeoutError::Timeout) {
+            let groups = lock(&self.groups);
+            log::warn!("the node has stopped; {} commands for events that still run are killed", groups.len());
+            groups.iter().copied().for_each(kill);
         }
     }
 }
