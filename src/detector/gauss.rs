@@ -26,8 +26,8 @@ pub(super) fn z_of(phi: f64) -> f64 {
     let mut z = (2.0 * target).sqrt();
     for _ in 0..100 {
         let ln_tail = ln_upper_tail(z);
-        let ln_density = -0.5 * z * z - 0.5 * (2.0 * PI).ln();
-        let step = (-ln_tail - target) / (ln_density - ln_tail).exp();
+        let ln_density = -0.5 * z * z - 0.5 * libm::log(2.0 * PI);
+        let step = (-ln_tail - target) / libm::exp(ln_density - ln_tail);
         z -= step;
         if step.abs() <= 1e-14 * z.abs().max(1.0) {
             break;
@@ -39,13 +39,13 @@ pub(super) fn z_of(phi: f64) -> f64 {
 /// ln P(X > z) for a standard normal X.
 pub(super) fn ln_upper_tail(z: f64) -> f64 {
     if z > CROSSOVER {
-        -0.5 * z * z - 0.5 * (2.0 * PI).ln() - inverse_mills_ratio(z).ln()
+        -0.5 * z * z - 0.5 * libm::log(2.0 * PI) - libm::log(inverse_mills_ratio(z))
     } else if z >= 0.0 {
-        (0.5 - central_area(z)).ln()
+        libm::log(0.5 - central_area(z))
     } else if z >= -CROSSOVER {
-        (-(0.5 - central_area(-z))).ln_1p()
+        libm::log1p(-(0.5 - central_area(-z)))
     } else {
-        (-ln_upper_tail(-z).exp()).ln_1p()
+        libm::log1p(-libm::exp(ln_upper_tail(-z)))
     }
 }
 
@@ -65,7 +65,7 @@ fn central_area(z: f64) -> f64 {
         term *= z * z / odd;
         sum += term;
     }
-    sum * (-0.5 * z * z).exp() / (2.0 * PI).sqrt()
+    sum * libm::exp(-0.5 * z * z) / (2.0 * PI).sqrt()
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ impl WriteRate {
     /// In bytes per second.
     pub(super) fn get(&self, now: Instant) -> f64 {
         let elapsed = (now - self.last).as_secs_f64();
-        self.recent * (-elapsed / RATE_WINDOW_SECONDS).exp() / RATE_WINDOW_SECONDS
+        self.recent * libm::exp(-elapsed / RATE_WINDOW_SECONDS) / RATE_WINDOW_SECONDS
     }
 
     fn pass(&mut self, now: Instant, permitted: f64) {

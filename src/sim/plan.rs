@@ -266,7 +266,7 @@ fn span(kind: FaultKind, duration: Duration, rng: &mut Rng) -> (Duration, Durati
         _ => {}
     }
     let longest = (duration / 6).as_secs_f64().max(1.0);
-    let length = Duration::from_secs_f64(longest.powf(rng.f64()));
+    let length = Duration::from_secs_f64(libm::pow(longest, rng.f64()));
     let from = duration.saturating_sub(length).mul_f64(rng.f64());
     (from, from + length)
 }
@@ -277,7 +277,7 @@ fn fault(kind: FaultKind, nodes: usize, rng: &mut Rng) -> Fault {
         FaultKind::Loss => spread(nodes, Faults { loss: rng.f64() * 0.5, ..Faults::NONE }, rng),
         FaultKind::Duplication => spread(nodes, Faults { duplication: rng.f64() * 0.5, ..Faults::NONE }, rng),
         FaultKind::Delay => {
-            let slowest = Duration::from_micros((1_000.0 * 2_000f64.powf(rng.f64())) as u64);
+            let slowest = Duration::from_micros((1_000.0 * libm::pow(2_000.0, rng.f64())) as u64);
             spread(nodes, Faults { delay: slowest / 4..slowest, ..Faults::NONE }, rng)
         }
         FaultKind::Reordering => spread(nodes, Faults { reordering: rng.f64() * 0.5, ..Faults::NONE }, rng),
@@ -285,7 +285,7 @@ fn fault(kind: FaultKind, nodes: usize, rng: &mut Rng) -> Fault {
         FaultKind::Truncation => spread(nodes, Faults { truncation: rng.f64() * 0.3, ..Faults::NONE }, rng),
         FaultKind::Replay => spread(nodes, Faults { replay: rng.f64() * 0.2, ..Faults::NONE }, rng),
         FaultKind::SlowLink => {
-            let rate = (500.0 * 200f64.powf(rng.f64())) as u64;
+            let rate = (500.0 * libm::pow(200.0, rng.f64())) as u64;
             spread(nodes, Faults { bytes_per_second: Some(rate), ..Faults::NONE }, rng)
         }
         FaultKind::Cut => Fault::Cut(some_of(nodes, rng)),

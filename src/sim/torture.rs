@@ -216,7 +216,7 @@ impl<'a> Run<'a> {
 
     fn pause(&self, rng: &mut fastrand::Rng) -> Duration {
         let mean = 1.0 / self.torture.writes_per_second.max(1e-6);
-        Duration::from_secs_f64(-mean * (1.0 - rng.f64()).ln()).max(Duration::from_micros(1))
+        Duration::from_secs_f64(-mean * libm::log(1.0 - rng.f64())).max(Duration::from_micros(1))
     }
 
     fn act(&mut self, now: Duration, deed: Deed) {
@@ -375,7 +375,7 @@ fn write(sim: &mut Sim, node: Peer, rng: &mut fastrand::Rng) {
     match rng.u8(0..20) {
         0..9 => drop(sim.set(node, key, &rng.u8(0..4))),
         9..14 => {
-            let life = Duration::from_secs_f64(0.05 * 1_000f64.powf(rng.f64()));
+            let life = Duration::from_secs_f64(0.05 * libm::pow(1_000.0, rng.f64()));
             drop(sim.set_for(node, key, &rng.u16(..), life));
         }
         14..18 => drop(sim.delete(node, key)),
