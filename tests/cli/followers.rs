@@ -1,13 +1,15 @@
 //! Clients that follow events: which ones they are told, when they begin and change their minds, and what becomes of slow ones.
 
-use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write, pipe};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
-use crate::harness::agent::threads;
-use crate::harness::{Agent, Conversation, LONG, has, until};
+use crate::harness::agent::{agent_command, threads};
+use crate::harness::{Agent, Conversation, LONG, Process, has, until};
 
 fn set(talk: &mut Conversation, key: &str, value: impl Into<Value>) {
     talk.done(json!({"do": "set", "key": key, "value": value.into()}));
@@ -180,4 +182,50 @@ fn one_who_never_reads_holds_up_nobody() {
     assert_eq!(agent.run(&["get", "k"]).done(), "99\n");
     drop(silent);
     until("their threads have ended", || threads(&agent.process) <= before);
+}
+
+/// Nor the end of the agent.
+#[test]
+fn one_who_never_reads_does_not_hold_up_the_end() {
+    let agent = Agent::start(&["--set", &format!("large={}", "x".repeat(60_000))]);
+    let mut silent = slow(&agent).into_inner();
+    silent.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
+    let asked = std::iter::repeat_with(|| silent.write_all(b"{\"do\":\"state\"}\n")).find_map(Result::err);
+    assert!(asked.is_some());
+    assert_eq!(agent.terminate().status, Some(0));
+}
+
+/// Standard output that nobody reads holds up nobody either, and whoever reads on is told what it missed.
+#[test]
+fn output_that_is_not_read_holds_up_nobody() {
+    const CHANGES: u64 = 3_000;
+    let folder = TempDir::new().unwrap();
+    let control = folder.path().join("control");
+    let (reader, writer) = pipe().unwrap();
+    let mut command = agent_command(&["--json"]);
+    let process = Process::start(command.arg("--control").arg(&control).stdout(writer));
+    drop(command);
+    until("it serves", || UnixStream::connect(&control).is_ok());
+    let mut talk = Conversation::over_socket(&control);
+    let filling = "x".repeat(200);
+    for n in 1..=CHANGES {
+        set(&mut talk, "k", format!("{n} {filling}"));
+    }
+    let mut lines = BufReader::new(reader).lines().map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
+    assert_eq!(lines.next().unwrap()["event"], "ready");
+    let (mut told, mut missed) = (0, 0);
+    for event in lines.by_ref() {
+        match event["event"].as_str().unwrap() {
+            "missed" => missed += event["count"].as_u64().unwrap(),
+            _ => told += 1,
+        }
+        if event["version"] == CHANGES + 1 {
+            break;
+        }
+    }
+    assert!(missed > 0, "{told} were told");
+    assert_eq!(told + missed, CHANGES);
+    process.signal(Signal::TERM);
+    assert_eq!(lines.last(), Some(json!({"event": "stopped"})));
+    assert_eq!(process.end().status, Some(0));
 }

@@ -133,10 +133,16 @@ fn commands_are_run_for_some_events() {
         other.terminate();
         until("it was told that the peer left", || hooked.lines("names").contains(&"peer_left".to_owned()));
     }
-    assert_eq!(chosen.lines("names"), ["update", "peer_left"]);
-    let mut names = default.has_lines("names", 3);
-    names.sort();
-    assert_eq!(names, ["new_peer", "peer_alive", "peer_left"]);
+    // That it stops, too, is told to those alone who want it.
+    for (hooked, wanted) in
+        [(default, &["new_peer", "peer_alive", "peer_left"][..]), (chosen, &["peer_left", "update"])]
+    {
+        let Hooked { agent, folder } = hooked;
+        agent.terminate();
+        let mut names = lines(&folder.path().join("names"));
+        names.sort();
+        assert_eq!(names, wanted);
+    }
 }
 
 /// Each takes a place, of which there are as many as commands may run at once.

@@ -112,15 +112,18 @@ fn a_file_that_cannot_be_had_is_a_warning() {
     let taken = folder.path().join("taken");
     fs::create_dir(&taken).unwrap();
     fs::write(taken.join("precious"), "").unwrap();
-    let agent = Agent::join(&seed, &["--remember", taken.to_str().unwrap()]);
-    agent.logs(&format!("{} cannot be read and is not used: it is no file", taken.display()));
-    agent.logs(&format!("{} cannot be written: ", taken.display()));
+    let first = Agent::join(&seed, &["--remember", taken.to_str().unwrap()]);
+    first.logs(&format!("{} cannot be read and is not used: it is no file", taken.display()));
+    first.logs(&format!("{} cannot be written: ", taken.display()));
     let nowhere = folder.path().join("none/peers");
-    let agent = Agent::join(&seed, &["--remember", nowhere.to_str().unwrap()]);
-    agent.logs(&format!("{} cannot be written: No such file or directory", nowhere.display()));
+    let second = Agent::join(&seed, &["--remember", nowhere.to_str().unwrap()]);
+    second.logs(&format!("{} cannot be written: No such file or directory", nowhere.display()));
     // A file that is not there yet is none of those.
-    assert!(!agent.process.errors().contains("cannot be read"));
-    agent.sees(&seed.peer, json!({"state": "alive"}));
+    assert!(!second.process.errors().contains("cannot be read"));
+    second.sees(&seed.peer, json!({"state": "alive"}));
+    // It is tried again.
+    fs::create_dir(nowhere.parent().unwrap()).unwrap();
+    remembers(&nowhere, &[&seed, &first]);
 }
 
 /// Addresses where nobody is, or somebody else, cost nothing but time.

@@ -31,8 +31,8 @@ const LEAVE_TIME: std::ops::RangeInclusive<Duration> = Duration::from_secs(5)..=
 const MAX_LEAVE_TIME: Duration = Duration::from_secs(3_600);
 /// How long what is still being written is waited for at the end.
 const FLUSH_TIME: Duration = Duration::from_secs(1);
-/// Events that wait for a reader. A slower one is told how many it missed.
-const EVENTS_WAITING: usize = 1_024;
+/// Events that wait for a reader, about 100 bytes for each. A slower one is told how many it missed.
+const EVENTS_WAITING: usize = 512;
 
 /// What the parts of a running agent share.
 pub struct Agent {
