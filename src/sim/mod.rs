@@ -2,7 +2,7 @@
 //!
 //! The nodes are the ones that run in production, unchanged; what surrounds them is made of nothing but a seed. A run is a pure
 //! function of its seed and of what was asked for: the same seed gives the same [trace](Sim::record), byte for byte, on
-//! every machine with the same build and the same C library: phi and some draws take logarithms and powers. An hour of a hundred nodes takes seconds to minutes.
+//! every machine of 64 bits: not even logarithms and powers are the system's. An hour of a hundred nodes takes seconds to minutes.
 //!
 //! Use it to see how your own program behaves: what it does when half of the cluster is cut off, when a node restarts with an
 //! empty map, when its process stands still for a minute. A test reads as a story:
