@@ -178,8 +178,7 @@ fn copy_source(to: &Path) {
     fs::copy(root.join("README.md"), to.join("README.md")).unwrap();
     // Only the library is built there.
     let mut manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
-    for section in ["[[bench]]", "[[example]]"] {
-        let start = manifest.find(section).unwrap();
+    while let Some(start) = ["[[bench]]", "[[example]]", "[[test]]"].iter().find_map(|section| manifest.find(section)) {
         let end = manifest[start + 1..].find("\n[").map_or(manifest.len(), |end| start + 1 + end);
         manifest.replace_range(start..end, "");
     }
