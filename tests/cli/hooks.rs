@@ -8,7 +8,7 @@ use rustix::process::{Pid, test_kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::{Agent, until};
+use crate::harness::{Agent, PROGRAM, until};
 
 /// An agent that runs a command for events; in the command's environment `FOLDER` is a folder for what it has to tell.
 struct Hooked {
@@ -21,7 +21,7 @@ impl Hooked {
         let folder = TempDir::new().unwrap();
         let prepare = |agent: &mut Command| {
             agent.args(["--on-event", command]).env("FOLDER", folder.path());
-            agent.env("GRAPEVINE", env!("CARGO_BIN_EXE_grapevine"));
+            agent.env("GRAPEVINE", PROGRAM);
         };
         let agent = Agent::start_after(args, prepare);
         Hooked { agent, folder }

@@ -8,6 +8,7 @@ mod crowds;
 mod ending;
 mod events;
 mod followers;
+#[path = "../common/program/mod.rs"]
 mod harness;
 mod hooks;
 mod outputs;

@@ -5,7 +5,12 @@ use std::io::{self, Write};
 use std::net::UdpSocket;
 use std::process::Command;
 
-use crate::agent::{Agent, Folder, LONG, PROGRAM, signal};
+use rustix::process::Signal;
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::harness::process::signal_to;
+use crate::harness::{Agent, LONG};
 
 /// Whether namespaces can be made here. In a container of its own that is not allowed to root either.
 fn can_unshare(what: &str) -> bool {
@@ -29,19 +34,18 @@ fn the_first_process_of_a_container_leaves_when_it_is_told_to_end() {
     if !can_unshare("--pid") {
         return;
     }
-    let other = Agent::start(&[]);
-    for name in ["TERM", "INT"] {
-        let mut unshare = Command::new("unshare");
-        unshare.args(["--pid", "--fork", "--kill-child", "--mount-proc", "--", PROGRAM]);
-        let mut container = Agent::start_by(unshare, &["--seed", &other.peer]);
-        other.tells_of(&container.peer, "peer_alive");
-        let first = child_of(container.process());
+    let mut other = Agent::start(&[]);
+    for signal in [Signal::TERM, Signal::INT] {
+        let unshare = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--"];
+        let container = Agent::start_within(&unshare, &["--seed", &other.peer], |_| ());
+        other.stdio.event(json!({"event": "peer_alive", "peer": container.peer}));
+        let first = child_of(container.process.id());
         let status = fs::read_to_string(format!("/proc/{first}/status")).unwrap();
         let numbers = status.lines().find(|line| line.starts_with("NSpid:")).unwrap();
         assert!(numbers.ends_with("\t1"), "{numbers}");
-        signal(first, name);
-        assert!(container.ends().success());
-        other.tells_of(&container.peer, "peer_left");
+        signal_to(first, signal);
+        assert_eq!(container.process.end().status, Some(0));
+        other.stdio.event(json!({"event": "peer_left", "peer": container.peer}));
     }
 }
 
@@ -54,24 +58,21 @@ fn a_seed_whose_name_points_elsewhere_by_and_by_is_followed() {
     if !can_unshare("--mount") {
         return;
     }
-    let seed = Agent::start(&[]);
+    let mut seed = Agent::start(&[]);
     let (_, port) = seed.peer.rsplit_once(':').unwrap();
     let nobody = UdpSocket::bind(format!("127.0.0.2:{port}")).unwrap();
     nobody.set_read_timeout(Some(LONG)).unwrap();
-    let folder = Folder::new();
-    let hosts = folder.path("hosts");
+    let folder = TempDir::new().unwrap();
+    let hosts = folder.path().join("hosts");
     fs::write(&hosts, WRONG).unwrap();
 
-    let mut unshare = Command::new("unshare");
-    unshare
-        .args(["--mount", "--", "sh", "-c", "mount --bind \"$0\" /etc/hosts && exec \"$@\""])
-        .arg(&hosts)
-        .arg(PROGRAM);
-    let joining = Agent::start_by(unshare, &["--seed", &format!("seed.grapevine.test:{port}")]);
+    let mount = "mount --bind \"$0\" /etc/hosts && exec \"$@\"";
+    let unshare = ["unshare", "--mount", "--", "sh", "-c", mount, hosts.to_str().unwrap()];
+    let mut joining = Agent::start_within(&unshare, &["--seed", &format!("seed.grapevine.test:{port}")], |_| ());
     nobody.recv(&mut [0; 2_000]).expect("it tries the address that the name has first");
-    assert_eq!(joining.state_of(&seed.peer), None);
+    assert!(joining.connect().members().iter().all(|member| member["peer"] != seed.peer));
 
     fs::OpenOptions::new().write(true).open(&hosts).unwrap().write_all(RIGHT.as_bytes()).unwrap();
-    joining.tells_of(&seed.peer, "peer_alive");
-    seed.tells_of(&joining.peer, "peer_alive");
+    joining.stdio.event(json!({"event": "peer_alive", "peer": seed.peer}));
+    seed.stdio.event(json!({"event": "peer_alive", "peer": joining.peer}));
 }

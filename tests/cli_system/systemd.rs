@@ -3,9 +3,17 @@
 use std::collections::BTreeSet;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
-use std::process::Command;
 
-use crate::agent::{Agent, Folder, LONG, PROGRAM};
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::harness::{Agent, LONG, run};
+
+fn notifying(address: &str) -> Agent {
+    Agent::start_after(&[], |command| {
+        command.env("NOTIFY_SOCKET", address);
+    })
+}
 
 /// Listens as systemd does, and has an agent start and end.
 fn up_and_down(system: &UnixDatagram, address: &str) {
@@ -15,21 +23,19 @@ fn up_and_down(system: &UnixDatagram, address: &str) {
         let length = system.recv(&mut text).unwrap();
         String::from_utf8(text[..length].to_vec()).unwrap()
     };
-    let mut command = Command::new(PROGRAM);
-    command.env("NOTIFY_SOCKET", address);
-    let mut agent = Agent::start_by(command, &[]);
+    let agent = notifying(address);
     assert_eq!(told(), "READY=1");
     // Who waited for it can use it.
-    assert_eq!(agent.state_of(&agent.peer).as_deref(), Some("alive"));
-    agent.signal("TERM");
+    assert_eq!(agent.connect().members()[0]["state"], "alive");
+    agent.process.signal(Signal::TERM);
     assert_eq!(told(), "STOPPING=1");
-    assert!(agent.ends().success());
+    assert_eq!(agent.process.end().status, Some(0));
 }
 
 #[test]
 fn systemd_is_told_when_it_is_ready_and_when_it_stops() {
-    let folder = Folder::new();
-    let path = folder.path("notify");
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("notify");
     up_and_down(&UnixDatagram::bind(&path).unwrap(), path.to_str().unwrap());
 }
 
@@ -42,12 +48,9 @@ fn systemd_is_told_at_an_abstract_address() {
 
 #[test]
 fn a_service_manager_that_is_gone_is_no_reason_not_to_start() {
-    let folder = Folder::new();
-    let mut command = Command::new(PROGRAM);
-    command.env("NOTIFY_SOCKET", folder.path("nobody"));
-    let mut agent = Agent::start_by(command, &[]);
-    agent.signal("TERM");
-    assert!(agent.ends().success());
+    let folder = TempDir::new().unwrap();
+    let agent = notifying(folder.path().join("nobody").to_str().unwrap());
+    assert_eq!(agent.terminate().status, Some(0));
 }
 
 /// The names of the program's settings in a text.
@@ -58,9 +61,8 @@ fn settings(text: &str) -> BTreeSet<&str> {
 
 #[test]
 fn the_environment_file_has_every_setting_that_there_is() {
-    let help = Command::new(PROGRAM).args(["agent", "--help"]).output().unwrap();
     // In one line, for it is broken wherever there is a space.
-    let help = String::from_utf8(help.stdout).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+    let help = run(&["agent", "--help"]).done().split_whitespace().collect::<Vec<_>>().join(" ");
     let told = help.split("[env: ").skip(1).filter_map(|rest| rest.split('=').next()).collect::<BTreeSet<_>>();
     assert!(told.contains("GRAPEVINE_BIND"), "{help}");
     assert_eq!(settings(include_str!("../../examples/deploy/grapevine.env")), told);

@@ -2,7 +2,10 @@
 
 use std::fs;
 
-use crate::agent::{Agent, signal, until};
+use rustix::process::Signal;
+
+use crate::harness::process::signal_to;
+use crate::harness::{Agent, until};
 use crate::terminal::{self, Terminal};
 use crate::{cluster, top};
 
@@ -47,9 +50,9 @@ fn keys_and_signals_end_it() {
         terminal.press(key);
         is_restored(&terminal, &[], 0);
     }
-    for name in ["TERM", "INT"] {
+    for signal in [Signal::TERM, Signal::INT] {
         let terminal = top_of(&agents[0], 2);
-        signal(process_in(&terminal), name);
+        signal_to(process_in(&terminal), signal);
         is_restored(&terminal, &[], 0);
     }
 }
@@ -59,10 +62,10 @@ fn it_says_in_one_line_that_the_agent_has_ended() {
     if !terminal::is_there() {
         return;
     }
-    for name in ["TERM", "KILL"] {
+    for signal in [Signal::TERM, Signal::KILL] {
         let agent = Agent::start(&[]);
         let terminal = top_of(&agent, 1);
-        agent.signal(name);
+        agent.process.signal(signal);
         let said = format!("grapevine: the agent at {} has ended", agent.control.display());
         is_restored(&terminal, &[said], 1);
     }
@@ -75,14 +78,14 @@ fn an_agent_that_does_not_answer_holds_up_no_key() {
     }
     let agent = Agent::start(&[]);
     let terminal = top_of(&agent, 1);
-    agent.signal("STOP");
+    agent.process.pause();
     terminal.shows("that it does not answer", |screen| screen[2].starts_with("the agent has not answered for "));
-    agent.signal("CONT");
+    agent.process.signal(Signal::CONT);
     terminal.shows("that it answers again", |screen| screen[2].is_empty());
-    agent.signal("STOP");
+    agent.process.pause();
     terminal.press("q");
     is_restored(&terminal, &[], 0);
-    agent.signal("CONT");
+    agent.process.signal(Signal::CONT);
 }
 
 #[test]

@@ -1,24 +1,25 @@
 //! The program at a terminal, as a person has it: `grapevine top`, and what is coloured and escaped there.
 #![cfg(unix)]
 
-#[path = "../common/agent.rs"]
-mod agent;
 mod ending;
+#[path = "../common/program/mod.rs"]
+mod harness;
 mod printing;
 mod showing;
 mod table;
 mod terminal;
 
-use agent::Agent;
+use harness::Agent;
+use serde_json::json;
 use terminal::Terminal;
 
 /// Agents that the first one knows to be alive.
 fn cluster(size: usize) -> Vec<Agent> {
     let first = Agent::start(&[]);
-    let others: Vec<Agent> = (1..size).map(|_| Agent::join(&first)).collect();
-    agent::until("all are alive", || {
-        others.iter().all(|other| first.state_of(&other.peer).as_deref() == Some("alive"))
-    });
+    let others: Vec<Agent> = (1..size).map(|_| Agent::join(&first, &[])).collect();
+    for other in &others {
+        first.sees(&other.peer, json!({"state": "alive"}));
+    }
     [first].into_iter().chain(others).collect()
 }
 

@@ -1,7 +1,7 @@
 //! What the other commands print at a terminal: colours, and nothing that plays tricks on it.
 
-use crate::agent::{Agent, until};
 use crate::cluster;
+use crate::harness::{Agent, until};
 use crate::terminal::{self, Terminal};
 
 const GREEN: &str = "\u{1b}[32malive";
@@ -40,9 +40,9 @@ fn values_are_shown_without_effect() {
         return;
     }
     let agent = Agent::start(&[]);
-    agent.asked(&["set", "text", EVIL]);
-    agent.asked(&["set", "list", &format!("[{EVIL}]")]);
-    agent.asked(&["set", "evil\u{1b}[31mkey", "1"]);
+    agent.run(&["set", "text", EVIL]).done();
+    agent.run(&["set", "list", &format!("[{EVIL}]")]).done();
+    agent.run(&["set", "evil\u{1b}[31mkey", "1"]).done();
     let terminal = Terminal::open(160, 24, &agent);
     ran(&terminal, "\"$G\" get text", HARMLESS);
     ran(&terminal, "\"$G\" get list", r#"["\u001b[31m\u001b]0;title\u0007\u009b31m\u202e\n."]"#);
@@ -52,10 +52,10 @@ fn values_are_shown_without_effect() {
     let mut number = 0;
     until("it watches", || {
         number += 1;
-        agent.asked(&["set", "number", &number.to_string()]);
+        agent.run(&["set", "number", &number.to_string()]).done();
         terminal.screen().iter().any(|line| line.contains("number = "))
     });
-    agent.asked(&["set", "news", EVIL]);
+    agent.run(&["set", "news", EVIL]).done();
     let quoted = r#"news = "\u001b[31m\u001b]0;title\u0007\u009b31m\u202e\n.""#;
     terminal.shows("the value", |screen| screen.iter().any(|line| line.ends_with(quoted)));
     assert!(!terminal.coloured().contains('\u{1b}'), "{}", terminal.coloured());

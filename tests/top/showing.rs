@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 use std::net::UdpSocket;
 
-use crate::agent::Agent;
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::harness::Agent;
 use crate::table::{Row, rows};
 use crate::terminal::{self, Terminal};
 use crate::{cluster, top};
@@ -34,10 +37,11 @@ fn it_shows_every_member_at_80_by_24_and_at_160_by_50() {
         return;
     }
     let agents = cluster(4);
-    for n in 0..11 {
-        agents[1].asked(&["set", &format!("key{n}"), "[1, 2, 3]"]);
+    let mut talk = agents[1].connect();
+    let mut version = String::new();
+    for n in 0..12 {
+        version = talk.done(json!({"do": "set", "key": n.to_string(), "value": [1, 2, 3]}))["version"].to_string();
     }
-    let version = agents[1].asked(&["set", "the twelfth", "1"])["version"].to_string();
     for (columns, height) in [(80, 24), (160, 50)] {
         let terminal = top(columns, height, &agents[0], 4);
         let screen = shows(&terminal, "the keys, and rates", |screen, rows| {
@@ -66,7 +70,7 @@ fn a_member_that_is_killed_becomes_failed_and_the_first() {
     let mut agents = cluster(4);
     let terminal = top(80, 24, &agents[0], 4);
     let killed = agents.pop().unwrap();
-    killed.signal("KILL");
+    killed.process.signal(Signal::KILL);
     let screen = shows(&terminal, "that one has failed", |screen, rows| {
         screen[0].starts_with("grapevine  3 alive  1 failed")
             && row_of(rows, &killed).is_some_and(|row| row.state == "failed")
@@ -77,9 +81,7 @@ fn a_member_that_is_killed_becomes_failed_and_the_first() {
     let coloured = terminal.coloured();
     assert!(coloured.contains("\u{1b}[31mfailed"), "{coloured}");
 
-    let mut leaving = agents.pop().unwrap();
-    leaving.signal("TERM");
-    assert!(leaving.ends().success());
+    assert_eq!(agents.pop().unwrap().terminate().status, Some(0));
     let screen = shows(&terminal, "that one has left", |screen, rows| {
         screen[0].starts_with("grapevine  2 alive  1 failed  1 left") && rows.iter().any(|row| row.state == "left")
     });
@@ -139,8 +141,8 @@ fn addresses_of_ipv6_fit() {
         return;
     }
     let first = Agent::start(&["--bind", "[::1]:0"]);
-    let second = Agent::start(&["--bind", "[::1]:0", "--seed", &first.peer]);
-    first.tells_of(&second.peer, "peer_alive");
+    let second = Agent::join(&first, &["--bind", "[::1]:0"]);
+    first.sees(&second.peer, json!({"state": "alive"}));
     let terminal = top(80, 24, &first, 2);
     let screen = shows(&terminal, "both", |_, rows| row_of(rows, &second).is_some_and(|row| row.state == "alive"));
     assert!(screen[0].ends_with(&first.peer), "{screen:#?}");

@@ -1,12 +1,13 @@
 //! A terminal that nobody sees: a shell in tmux.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 use std::{env, thread};
 
-use crate::agent::{Agent, Folder, LONG, PROGRAM};
+use tempfile::TempDir;
+
+use crate::harness::{Agent, LONG, PROGRAM};
 
 /// Whether there is tmux here.
 pub fn is_there() -> bool {
@@ -20,15 +21,13 @@ pub fn is_there() -> bool {
 
 /// A server of its own with one window, and in that a shell whose prompt is `$ `. `"$G"` is the program.
 pub struct Terminal {
-    socket: PathBuf,
-    _folder: Folder,
+    folder: TempDir,
 }
 
 impl Terminal {
     /// With the agent's control socket in the environment.
     pub fn open(columns: u16, rows: u16, agent: &Agent) -> Terminal {
-        let folder = Folder::new();
-        let terminal = Terminal { socket: folder.path("tmux.sock"), _folder: folder };
+        let terminal = Terminal { folder: TempDir::new().unwrap() };
         let settings = [
             format!("PATH={}", env::var("PATH").unwrap()),
             "TERM=screen".to_owned(),
@@ -112,16 +111,20 @@ impl Terminal {
     }
 
     fn tmux(&self, words: &[&str]) -> String {
-        let mut command = Command::new("tmux");
-        command.arg("-u").arg("-S").arg(&self.socket).args(["-f", "/dev/null"]).args(words).env_remove("TMUX");
-        let output = command.output().unwrap();
+        let output = self.command().args(words).output().unwrap();
         assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new("tmux");
+        command.arg("-u").arg("-S").arg(self.folder.path().join("tmux")).args(["-f", "/dev/null"]).env_remove("TMUX");
+        command
     }
 }
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        let _ = Command::new("tmux").arg("-S").arg(&self.socket).arg("kill-server").output();
+        let _ = self.command().arg("kill-server").output();
     }
 }

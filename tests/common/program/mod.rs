@@ -1,4 +1,6 @@
-//! What every test needs: the program in processes that end with the test, and conversations with them.
+//! What every test of the program needs: it runs in processes that end with the test, and there are conversations with them. Each test
+//! program uses a part of it.
+#![allow(dead_code, unused_imports)]
 
 pub mod agent;
 pub mod conversation;
@@ -11,7 +13,7 @@ use serde_json::Value;
 
 pub use agent::Agent;
 pub use conversation::Conversation;
-pub use process::{Ended, Process, program, run};
+pub use process::{Ended, PROGRAM, Process, program, run};
 
 /// Nothing takes so long, on the busiest machine.
 pub const LONG: Duration = Duration::from_secs(60);

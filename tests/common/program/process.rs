@@ -12,11 +12,19 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 use super::until;
 
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_grapevine");
+
 /// The program with these arguments, in an environment without settings. Its input, output and errors are the test's, unless that
 /// says otherwise.
 pub fn program(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_grapevine"));
-    command.args(args).env_clear().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    program_within(&[], args)
+}
+
+/// The same, by a command that runs what follows it.
+pub fn program_within(outer: &[&str], args: &[&str]) -> Command {
+    let words = [outer, &[PROGRAM], args].concat();
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).env_clear().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     for kept in ["PATH", "TMPDIR"] {
         command.envs(std::env::var_os(kept).map(|value| (kept, value)));
     }
@@ -71,7 +79,7 @@ impl Process {
     }
 
     pub fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        signal_to(self.id(), signal);
     }
 
     /// Stops it, and waits until it has.
@@ -110,6 +118,11 @@ impl Drop for Process {
             eprintln!("{} said:\n{}", self.id(), self.errors());
         }
     }
+}
+
+/// Sends a signal to any process.
+pub fn signal_to(process: u32, signal: Signal) {
+    kill_process(Pid::from_raw(process as i32).unwrap(), signal).unwrap();
 }
 
 /// What became of a process.

@@ -7,6 +7,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::process::program_within;
 use super::{Conversation, Ended, Process, program, run, until};
 
 /// What an agent is told unless a test says otherwise. Nobody fails for the load of the machine alone: every time-out is a second longer.
@@ -37,9 +38,14 @@ impl Agent {
 
     /// Starts one after its command was changed.
     pub fn start_after(args: &[&str], prepare: impl FnOnce(&mut Command)) -> Agent {
+        Agent::start_within(&[], args, prepare)
+    }
+
+    /// Starts one by a command that runs what follows it.
+    pub fn start_within(outer: &[&str], args: &[&str], prepare: impl FnOnce(&mut Command)) -> Agent {
         let folder = TempDir::new().unwrap();
         let mut control = folder.path().join("control");
-        let mut command = agent_command(args);
+        let mut command = agent_command_within(outer, args);
         match args.iter().position(|arg| *arg == "--control") {
             Some(at) => control = PathBuf::from(args[at + 1]),
             None => drop(command.arg("--control").arg(&control)),
@@ -124,7 +130,11 @@ impl Agent {
 
 /// `grapevine agent` with these arguments, and what tests want of every agent.
 pub fn agent_command(args: &[&str]) -> Command {
-    let mut command = program(&["agent"]);
+    agent_command_within(&[], args)
+}
+
+fn agent_command_within(outer: &[&str], args: &[&str]) -> Command {
+    let mut command = program_within(outer, &["agent"]);
     command.args(args);
     for (option, value) in DEFAULTS {
         if !args.contains(&option) {
