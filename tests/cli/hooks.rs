@@ -8,7 +8,7 @@ use rustix::process::{Pid, test_kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::{Agent, PROGRAM, until};
+use crate::harness::{Agent, PROGRAM, run, until};
 
 /// An agent that runs a command for events; in the command's environment `FOLDER` is a folder for what it has to tell.
 struct Hooked {
@@ -143,6 +143,34 @@ fn commands_are_run_for_some_events() {
         names.sort();
         assert_eq!(names, wanted);
     }
+}
+
+/// Events for which no command was run, for the commands before took too long: the log always tells, the command if it is to.
+#[test]
+fn missed_events_are_told_to_those_who_want_to_know() {
+    const EVENTS: u64 = 2_000;
+    let command = "read -r event; echo \"$event\" >> $FOLDER/events; until [ -e $FOLDER/go ]; do sleep 0.01; done";
+    for names in ["update", "update,missed"] {
+        let hooked = Hooked::start(command, &["--on-event-names", names, "--on-event-jobs", "1"]);
+        hooked.set(EVENTS as usize);
+        fs::write(hooked.folder.path().join("go"), "").unwrap();
+        let events = || hooked.lines("events").into_iter().map(|line| serde_json::from_str::<Value>(&line).unwrap());
+        until("the last one is told", || events().any(|event| event["value"] == EVENTS - 1));
+        let (missed, told): (Vec<Value>, Vec<Value>) = events().partition(|event| event["event"] == "missed");
+        if names == "update" {
+            assert_eq!(missed, [Value::Null; 0]);
+        } else {
+            let missed: u64 = missed.iter().map(|event| event["count"].as_u64().unwrap()).sum();
+            assert!(missed > 0, "all were told");
+            assert_eq!(missed + told.len() as u64, EVENTS);
+        }
+        hooked.agent.logs(" events were missed: ");
+    }
+    // Who does not choose is told.
+    let help = run(&["agent", "--help"]).done().split_whitespace().collect::<String>();
+    assert!(help.contains(
+        "[default:new_peer,peer_alive,peer_failed,peer_left,peer_forgotten,address_conflict,wrong_cluster,missed]"
+    ));
 }
 
 /// Each takes a place, of which there are as many as commands may run at once.

@@ -191,13 +191,13 @@ pub struct AgentArgs {
     /// A command that the shell runs for each event, with the event as JSON on its standard input.
     #[arg(long, env = "GRAPEVINE_ON_EVENT", value_name = "COMMAND")]
     pub on_event: Option<String>,
-    /// For which events; `all` for every one.
+    /// For which events; `all` for every one. `missed` is told when commands took so long that others were not run.
     #[arg(
         long,
         value_name = "NAME",
         value_delimiter = ',',
         requires = "on_event",
-        default_value = "new_peer,peer_alive,peer_failed,peer_left,peer_forgotten,address_conflict,wrong_cluster"
+        default_value = "new_peer,peer_alive,peer_failed,peer_left,peer_forgotten,address_conflict,wrong_cluster,missed"
     )]
     pub on_event_names: Vec<String>,
     /// At most so many of these commands run at once, 1 to 64. With 1 they run in the order of the events.

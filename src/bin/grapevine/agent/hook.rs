@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
-use grapevine::{EventFilter, EventKind, Subscription};
+use grapevine::{Event, EventFilter, EventKind, Subscription};
 use rustix::process::{Pid, Signal, kill_process_group};
 use shared_child::SharedChild;
 
@@ -91,8 +91,11 @@ impl Hook {
 
     fn work(&self, events: &Subscription, agent: &Agent, groups: &Groups) {
         for event in events.iter() {
-            // That the node stops comes to every subscription, wanted or not.
-            if !self.kinds.contains(&event.kind()) && event.kind() != EventKind::Missed {
+            if let Event::Missed { count } = event {
+                log::warn!("{count} events were missed: the commands for those before take too long");
+            }
+            // That some were missed, and that the node stops, comes to every subscription, wanted or not.
+            if !self.kinds.contains(&event.kind()) {
                 continue;
             }
             let Some(told) = EventLine::new(&event, agent.node.now()) else { continue };
