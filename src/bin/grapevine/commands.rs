@@ -156,7 +156,8 @@ pub fn member(member: &Value) -> Vec<Cell> {
         Cell::left(format!("{}{mark}", text("peer"))),
         Cell::left(text("state")).styled(table::state_style(text("state"))),
         Cell::right(phi),
-        Cell::right(age),
+        // `999 ms` and `59 min` are the widest: the columns stay where they are as time goes by.
+        Cell::right(format!("{age:>6}")),
         Cell::right(number("version").to_string()),
         Cell::right(number("keys").to_string()),
         bytes("bytes_received"),
