@@ -197,6 +197,43 @@ fn the_cluster_is_watched() {
     assert_eq!(json.end().done().lines().last(), Some("{\"event\":\"stopped\"}"));
 }
 
+/// serde_json, which here, too, reads what is told, has a meaning of its own for some objects: they are looked at as text. The agent stores
+/// and tells what was written, and so do the commands.
+#[test]
+fn objects_with_names_of_serde_json_are_objects() {
+    let agent = Agent::start(&[]);
+    let watch = agent.start_command(&["watch"]);
+    first_line(&agent, &watch, "warm-up");
+    let mut talk = agent.connect();
+    let name = "$serde_json::private::RawValue";
+    for object in [
+        format!(r#"{{"{name}":"[1]"}}"#),
+        format!(r#"{{"{name}":"[1"}}"#),
+        format!(r#"{{"{name}":1}}"#),
+        format!(r#"{{"{name}":"[1]","more":2}}"#),
+        format!(r#"[{{"x":{{"{name}":"{{}}"}}}}]"#),
+        r#"{"$serde_json::private::Number":"1"}"#.to_owned(),
+        r#"{"$serde_json::private::Number":"one"}"#.to_owned(),
+    ] {
+        talk.send(format!("{{\"id\":1,\"do\":\"set\",\"key\":\"by request\",\"value\":{object}}}\n"));
+        assert_eq!(talk.reply()["ok"], true, "{object}");
+        talk.send("{\"id\":2,\"do\":\"get\",\"key\":\"by request\"}\n");
+        let reply = talk.raw_line();
+        assert!(reply.starts_with(&format!("{{\"id\":2,\"ok\":true,\"value\":{object},\"version\":")), "{reply}");
+        agent.run(&["set", "by command", &object]).done();
+        for key in ["by request", "by command"] {
+            assert_eq!(agent.run(&["get", key]).done(), format!("{object}\n"));
+            assert!(agent.run(&["get", key, "--json"]).done().contains(&object));
+            let mut line = None;
+            until("it is watched", || {
+                line = line_of(&watch).filter(|line| !line.contains("warm-up"));
+                line.is_some()
+            });
+            assert_eq!(line.unwrap(), format!("update           {}  {key} = {object}", agent.peer));
+        }
+    }
+}
+
 #[test]
 fn part_of_the_keys_is_watched() {
     let agent = Agent::start(&[]);

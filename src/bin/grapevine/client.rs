@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::failure::Failure;
+use crate::json;
 use crate::lines::{Line, Lines};
 use crate::place;
 
@@ -90,12 +91,15 @@ impl Client {
     /// The next line; `None` when the agent has ended.
     pub fn line(&mut self) -> Result<Option<Map<String, Value>>, Failure> {
         let path = self.path.display();
+        let foreign = |why: String| {
+            Failure::Failed(format!("{path} does not speak the line protocol ({why}); is it another program's socket?"))
+        };
         match self.lines.next() {
-            Ok(Some(Line::Bytes(bytes))) => serde_json::from_slice(bytes).map(Some).map_err(|error| {
-                Failure::Failed(format!(
-                    "{path} does not speak the line protocol ({error}); is it another program's socket?"
-                ))
-            }),
+            Ok(Some(Line::Bytes(bytes))) => match json::parse(bytes) {
+                Ok(Value::Object(line)) => Ok(Some(line)),
+                Ok(_) => Err(foreign("a line is no object".to_owned())),
+                Err(error) => Err(foreign(error.to_string())),
+            },
             Ok(Some(Line::TooLong)) => Err(Failure::Failed(format!("{path} sent a line that is too long"))),
             Ok(None) => Ok(None),
             Err(error) => Err(self.broken(&error)),

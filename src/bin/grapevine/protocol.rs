@@ -8,6 +8,7 @@ use grapevine::{Error, Event, EventKind, Gossiper, PeerEntry, PeerInfo, Stats, V
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::json;
 use crate::plain::printable_json;
 
 /// Why a request was not carried out.
@@ -321,5 +322,5 @@ pub fn milliseconds(time: Duration) -> u64 {
 
 /// `1`, `[1, 2]` and `true` are what they look like in JSON; what is no JSON is a string.
 pub fn value_of(text: &str) -> serde_json::Value {
-    serde_json::from_str(text).unwrap_or_else(|_| text.into())
+    json::parse(text.as_bytes()).unwrap_or_else(|_| text.into())
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 use grapevine::{EventFilter, Gossiper, Peer, PeerEntry};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::agent::{Agent, session};
+use crate::json::Json;
 use crate::lines::{Line, MAX_REQUEST_BYTES};
 use crate::protocol::{Code, EntryLine, MemberLine, Problem, Reply, StatsLine};
 
@@ -17,7 +17,7 @@ use crate::protocol::{Code, EntryLine, MemberLine, Problem, Reply, StatsLine};
 #[serde(deny_unknown_fields)]
 struct Set {
     key: String,
-    value: Value,
+    value: Json,
     ttl_ms: Option<u64>,
 }
 
@@ -145,7 +145,7 @@ fn fields_of<T: DeserializeOwned>(name: &str, fields: Fields) -> Result<T, Probl
     parsed.map_err(|error| Problem::new(Code::BadRequest, format!("{name}: {error}")))
 }
 
-fn set(node: &Gossiper, Set { key, value, ttl_ms }: Set) -> Result<Reply, Problem> {
+fn set(node: &Gossiper, Set { key, value: Json(value), ttl_ms }: Set) -> Result<Reply, Problem> {
     let version = match ttl_ms {
         Some(ttl) => node.set_for(&key, &value, Duration::from_millis(ttl))?,
         None => node.set(&key, &value)?,

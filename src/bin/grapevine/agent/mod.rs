@@ -21,6 +21,7 @@ use signal_hook::iterator::Signals;
 use crate::agent::control::Control;
 use crate::args::AgentArgs;
 use crate::failure::Failure;
+use crate::json;
 use crate::place;
 use crate::plain;
 use crate::protocol::{EventLine, Problem, line, value_of};
@@ -226,7 +227,7 @@ fn print_events(agent: &Arc<Agent>, events: Subscription, json: bool) -> io::Res
 fn print(event: &EventLine, json: bool) -> bool {
     let mut text = line(event);
     if !json {
-        text = plain::event(&serde_json::from_str(&text).unwrap_or_default()) + "\n";
+        text = plain::event(&json::parse(text.as_bytes()).unwrap_or_default()) + "\n";
     }
     let mut out = io::stdout().lock();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
