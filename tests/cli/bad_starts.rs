@@ -4,14 +4,15 @@ use std::fs;
 use std::net::UdpSocket;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::Signal;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::harness::agent::agent_command;
-use crate::harness::{Agent, Ended, Process, program, run, until};
+use crate::harness::agent::{agent_command, free_address};
+use crate::harness::{Agent, Conversation, Ended, Process, program, run, until};
 
 /// Tries to start an agent with a control socket of its own, which must not be left behind.
 fn start(args: &[&str]) -> Ended {
@@ -212,13 +213,62 @@ fn a_socket_of_another_agent_stays() {
 
 /// Whoever may read a folder can lock it; that is said, and holds up no start for ever.
 #[test]
-fn a_folder_that_is_locked() {
+fn a_folder_that_stays_locked() {
+    for lock in [FlockOperation::LockExclusive, FlockOperation::LockShared] {
+        let folder = TempDir::new().unwrap();
+        let locked = fs::File::open(folder.path()).unwrap();
+        flock(&locked, lock).unwrap();
+        let control = folder.path().join("control");
+        let told = Process::start(agent_command(&[]).arg("--control").arg(&control)).end().failed();
+        let wanted = format!(
+            "cannot create the control socket {}: another program holds a lock on its folder; give --control another path",
+            control.display()
+        );
+        assert_eq!(told, wanted);
+        assert_eq!(folder.path().read_dir().unwrap().count(), 0);
+        drop(locked);
+        Agent::start(&["--control", control.to_str().unwrap()]).run(&["members"]).done();
+    }
+}
+
+/// Another agent that is just starting locks it for a moment, which is waited for.
+#[test]
+fn a_folder_that_is_locked_for_a_moment() {
+    let folder = TempDir::new().unwrap();
+    let control = folder.path().join("control");
+    let locked = fs::File::open(folder.path()).unwrap();
+    flock(&locked, FlockOperation::LockExclusive).unwrap();
+    let mut agent = Process::start(agent_command(&["--json"]).arg("--control").arg(&control));
+    let files = Path::new("/proc").join(agent.id().to_string()).join("fd");
+    if files.exists() {
+        until("it wants the lock", || {
+            let mut files = files.read_dir().unwrap().flatten();
+            files.any(|file| fs::read_link(file.path()).is_ok_and(|is| is == folder.path()))
+        });
+    }
+    assert_eq!(folder.path().read_dir().unwrap().count(), 0);
+    drop(locked);
+    let ready = Conversation::over_stdio(&mut agent).next_event().unwrap();
+    assert_eq!(ready["control"], json!(control), "{ready}");
+    run(&["leave", "--control", control.to_str().unwrap()]).done();
+    assert_eq!(agent.end().status, Some(0));
+}
+
+/// For a socket that nobody asked for no agent is kept from starting.
+#[test]
+fn the_default_folder_that_is_locked() {
     let folder = TempDir::new().unwrap();
     let locked = fs::File::open(folder.path()).unwrap();
     flock(&locked, FlockOperation::LockExclusive).unwrap();
-    let control = folder.path().join("control");
-    let told = Process::start(agent_command(&[]).arg("--control").arg(&control)).end().failed();
-    assert!(told.contains("another program holds a lock on its folder"), "{told}");
+    let mut command = agent_command(&["--json", "--bind", &free_address()]);
+    let mut agent = Process::start(command.env("XDG_RUNTIME_DIR", folder.path()));
+    let ready = Conversation::over_stdio(&mut agent).next_event().unwrap();
+    assert_eq!(ready.get("control"), None, "{ready}");
+    agent.signal(Signal::TERM);
+    let ended = agent.end();
+    assert_eq!(ended.status, Some(0), "{ended:?}");
+    assert!(ended.err.contains("there is no control socket: cannot create the control socket "), "{ended:?}");
+    assert!(ended.err.contains(": another program holds a lock on its folder; give --control "), "{ended:?}");
 }
 
 /// Somebody else's folder in the place of one's own: neither agents nor commands trust it.
