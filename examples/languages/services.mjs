@@ -97,7 +97,7 @@ function leave() {
 register();
 const renewal = setInterval(register, LIFE / 3);
 process.stdin.on("end", leave).resume();
-process.on("SIGINT", leave);
+process.once("SIGINT", leave); // a second one ends this at once, as it does the agent
 const [status, signal] = await agent.ended.catch((error) => fail(error.message));
-if (status !== 0) fail(`the agent ended with ${signal ?? `status ${status}`}`);
+if (status !== 0 && signal !== "SIGINT") fail(`the agent ended with ${signal ?? `status ${status}`}`);
 process.exit();

@@ -7,7 +7,7 @@
 What follows the name and the address are options of `grapevine agent`. It leaves at the end of its input and on Ctrl-C.
 The variable GRAPEVINE may hold the path of the program.
 """
-import contextlib, itertools, json, os, select, subprocess, sys, threading
+import contextlib, itertools, json, os, select, signal, subprocess, sys, threading
 from concurrent.futures import Future
 
 LIFE = 10  # seconds: a service that nobody renews is gone after it
@@ -84,19 +84,27 @@ def register(agent, key, address):
         ended = agent.ended in readable or (sys.stdin in readable and not os.read(sys.stdin.fileno(), 4096))
 
 
+def interrupt(*_):
+    """Ctrl-C has it leave; a second one ends it at once, as it does the agent."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    raise KeyboardInterrupt
+
+
 def main():
     if len(sys.argv) < 3:
         sys.exit(f"usage: {sys.argv[0]} NAME ADDRESS [OPTION OF GRAPEVINE AGENT]...")
     name, address, *options = sys.argv[1:]
-    agent = Agent(options, tell)
+    signal.signal(signal.SIGINT, interrupt)
     try:
-        register(agent, f"service/{name}", address)
+        agent = Agent(options, tell)
+        try:
+            register(agent, f"service/{name}", address)
+        finally:
+            status = agent.leave()
     except KeyboardInterrupt:
-        pass
+        return
     except (OSError, RuntimeError) as error:
-        agent.leave()
         sys.exit(f"cannot register {name}: {error}")
-    status = agent.leave()
     if status:
         sys.exit(f"the agent ended with status {status}")
 
