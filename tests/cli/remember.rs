@@ -155,7 +155,7 @@ fn links_and_pipes_are_no_files() {
     std::os::unix::fs::symlink(&precious, &link).unwrap();
     let _agent = Agent::join(&seed, &["--remember", link.to_str().unwrap()]);
     until("the link is replaced", || link.symlink_metadata().unwrap().is_file());
-    remembers(&link, &[&seed]);
+    remembers(&link, &[&seed, &agent]);
     assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
 }
 
