@@ -14,7 +14,7 @@ use grapevine::Peer;
 #[derive(Debug, Parser)]
 #[command(name = "grapevine", version, propagate_version = true, max_term_width = 110)]
 #[command(
-    after_help = "Exit status: 0 done, 1 it failed, 2 bad usage. Logs go to standard error; RUST_LOG says how much, like RUST_LOG=debug."
+    after_help = "Exit status: 0 done, 1 it failed, 2 bad usage. Logs go to standard error; RUST_LOG says how much, like RUST_LOG=warn."
 )]
 pub struct Args {
     #[command(subcommand)]
@@ -47,7 +47,7 @@ fn peer(text: &str) -> Result<Peer, String> {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run one node until SIGINT, SIGTERM or `grapevine leave`; all three tell the others that it leaves.
+    /// Run one node until SIGINT, SIGTERM, SIGHUP or `grapevine leave`; all of them tell the others that it leaves.
     Agent(Box<AgentArgs>),
     /// List the node and its peers.
     Members(ClientArgs),

@@ -55,20 +55,25 @@ fn acts(c: char) -> bool {
 
 /// A time in its two largest units at most.
 pub fn duration(time: Duration) -> String {
-    let seconds = time.as_secs();
+    let seconds = whole_seconds(time);
     match seconds {
         _ if time < Duration::from_secs(1) => format!("{} ms", time.as_millis()),
         _ if time < Duration::from_millis(9_950) => format!("{:.1} s", time.as_secs_f64()),
-        0..60 => format!("{} s", seconds.max(10)),
+        0..60 => format!("{seconds} s"),
         60..3_600 => format!("{} min {} s", seconds / 60, seconds % 60),
         3_600..86_400 => format!("{} h {} min", seconds / 3_600, seconds / 60 % 60),
         _ => format!("{} d {} h", seconds / 86_400, seconds / 3_600 % 24),
     }
 }
 
+/// Rounded: of a life of a minute that was just set somewhere, 59.999 s are left.
+fn whole_seconds(time: Duration) -> u64 {
+    time.saturating_add(Duration::from_millis(500)).as_secs()
+}
+
 /// How long ago something was, in one unit.
 pub fn age(time: Duration) -> String {
-    let seconds = time.as_secs();
+    let seconds = whole_seconds(time);
     match seconds {
         0..60 => duration(time),
         60..3_600 => format!("{} min", seconds / 60),
@@ -127,11 +132,11 @@ mod tests {
     fn figures_are_short() {
         let shown = [0, 999, 1_000, 9_999, 99_999, 999_400, 999_600, u64::MAX].map(bytes);
         assert_eq!(shown, ["0 B", "999 B", "1.00 kB", "10.0 kB", "100 kB", "999 kB", "1.00 MB", "18447 PB"]);
-        let short = [0, 40, 999, 1_000, 9_949, 9_950, 59_999].map(Duration::from_millis);
+        let short = [0, 40, 999, 1_000, 9_949, 9_950, 59_499].map(Duration::from_millis);
         assert_eq!(short.map(duration), ["0 ms", "40 ms", "999 ms", "1.0 s", "9.9 s", "10 s", "59 s"]);
         assert_eq!(short.map(age), short.map(duration));
         assert_eq!(duration(Duration::from_micros(999_999)), "999 ms");
-        let long = [60_000, 3_700_000, 90_000_000].map(Duration::from_millis);
+        let long = [59_999, 3_700_000, 90_000_000].map(Duration::from_millis);
         assert_eq!(long.map(duration), ["1 min 0 s", "1 h 1 min", "1 d 1 h"]);
         assert_eq!(long.map(age), ["1 min", "1 h", "1 d"]);
         assert_eq!([0.0, 8.04, 99.94, 99.96, 999.4, 1e7].map(phi), ["0.0", "8.0", "99.9", "100", "999", ">999"]);
