@@ -1,14 +1,23 @@
 //! What the other commands print at a terminal: colours, and nothing that plays tricks on it.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use crate::cluster;
 use crate::harness::{Agent, until};
 use crate::terminal::{self, Terminal};
 
 const GREEN: &str = "\u{1b}[32malive";
 
+/// Runs a command on a screen of its own. That it is over is told by a line that is not there before, and not in what was typed: what the
+/// command before has printed may be there for a while.
 fn ran(terminal: &Terminal, line: &str, shows: &str) {
-    terminal.run(&format!("clear; {line}"));
-    terminal.shows(shows, |screen| screen.iter().any(|line| line.contains(shows)));
+    static COMMANDS: AtomicUsize = AtomicUsize::new(0);
+    let number = COMMANDS.fetch_add(1, Ordering::Relaxed);
+    terminal.run(&format!("clear; {line}; echo over''{number}"));
+    let over = format!("over{number}");
+    terminal.shows(shows, |screen| {
+        screen.iter().any(|line| line.contains(shows)) && screen.iter().any(|line| line.trim_end() == over)
+    });
 }
 
 #[test]
