@@ -185,7 +185,8 @@ impl Builder {
     }
 
     /// Starts the node after `prepare` was called with its handle: nothing has happened to it then. For several subscriptions
-    /// that are to have all events from the first one on, or one with a filter.
+    /// that are to have all events from the first one on, or one with a filter. Where it finds that the node should not start it
+    /// stops it: then nobody hears of it, and this is [`Error::Stopped`].
     ///
     /// ```
     /// use grapevine::{EventFilter, EventKind, Gossiper};
@@ -198,7 +199,7 @@ impl Builder {
     /// ```
     ///
     /// # Errors
-    /// Those of [`Builder::start`].
+    /// Those of [`Builder::start`], and [`Error::Stopped`].
     pub fn start_after<R>(self, prepare: impl FnOnce(&Gossiper) -> R) -> Result<(Gossiper, R), Error> {
         if let Some(error) = self.wrong {
             return Err(error);

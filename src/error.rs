@@ -38,6 +38,13 @@ pub enum Error {
         /// The most that is allowed.
         limit: usize,
     },
+    /// A key begins with [`RESERVED_PREFIX`](crate::value::RESERVED_PREFIX). The map is unchanged.
+    ReservedKey {
+        /// The key.
+        key: String,
+        /// How no key of a program may begin.
+        prefix: &'static str,
+    },
     /// An encoded value is larger than [`Limits::value_bytes`](crate::config::Limits::value_bytes). The map is unchanged.
     ValueTooLarge {
         /// The value's encoded size in bytes.
@@ -96,6 +103,12 @@ impl fmt::Display for Error {
                 write!(
                     f,
                     "the key has {len} bytes and the limit is {limit}; shorten it or raise `limits.key_bytes` on every node"
+                )
+            }
+            Error::ReservedKey { key, prefix } => {
+                write!(
+                    f,
+                    "the key {key:?} cannot be set or deleted: keys that begin with {prefix:?} belong to Grapevine itself; choose another one"
                 )
             }
             Error::ValueTooLarge { len, limit } => {

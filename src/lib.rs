@@ -60,6 +60,8 @@ pub mod snapshot;
 pub mod gossiper;
 pub mod builder;
 // On top.
+#[cfg(all(feature = "service", not(all(test, shuttle))))]
+pub mod service;
 #[cfg(feature = "sim")]
 pub mod sim;
 
@@ -79,3 +81,8 @@ pub use value::Value;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// So do those of the guide to services.
+#[cfg(all(doctest, feature = "service"))]
+#[doc = include_str!("../docs/SERVICES.md")]
+struct Services;

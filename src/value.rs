@@ -12,6 +12,10 @@ use crate::msgpack;
 /// A key of a peer's map.
 pub type Key = Arc<str>;
 
+/// Keys that begin so belong to this library: what is built on top of nodes tells there what others need to know, such as the
+/// actions that a node offers. Everyone can read them; a program cannot set or delete them.
+pub const RESERVED_PREFIX: &str = "grapevine/";
+
 /// A value of a peer's map: MessagePack bytes, cheap to clone. It prints like JSON.
 ///
 /// ```

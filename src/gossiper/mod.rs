@@ -18,6 +18,8 @@ use crate::stats::Stats;
 use crate::subscription::{Subscribers, Subscription};
 use crate::sync::thread::{self, JoinHandle, ThreadId};
 use crate::sync::{self, Mutex};
+#[cfg(all(feature = "service", not(all(test, shuttle))))]
+use crate::sync::{AtomicBool, Ordering};
 use crate::threads::{self, Shared};
 use crate::transport::{Transport, UdpTransport};
 use crate::value::Value;
@@ -50,6 +52,9 @@ struct Inner {
     events: usize,
     threads: Mutex<Vec<JoinHandle<()>>>,
     thread_ids: OnceLock<Vec<ThreadId>>,
+    /// Whether a service tells what it offers under this node's reserved key.
+    #[cfg(all(feature = "service", not(all(test, shuttle))))]
+    has_service: AtomicBool,
 }
 
 impl Gossiper {
@@ -78,7 +83,7 @@ impl Gossiper {
         Gossiper::start_after(config, transport, |_| ()).map(|(node, ())| node)
     }
 
-    /// Starts a node, and calls `prepare` before anything can happen to it.
+    /// Starts a node, and calls `prepare` before anything can happen to it. One that `prepare` stops does not start.
     pub(crate) fn start_after<R>(
         config: Config,
         transport: Arc<dyn Transport>,
@@ -96,9 +101,20 @@ impl Gossiper {
         let events = config.limits.events;
         let node = Node::new(config, peer, Instant::ZERO, sync::wall_clock(), sync::unpredictable())?;
         let shared = Shared::new(node, transport, sync::now());
-        let inner = Inner { shared, peer, bound, events, threads: Mutex::default(), thread_ids: OnceLock::new() };
+        let inner = Inner {
+            shared,
+            peer,
+            bound,
+            events,
+            threads: Mutex::default(),
+            thread_ids: OnceLock::new(),
+            #[cfg(all(feature = "service", not(all(test, shuttle))))]
+            has_service: AtomicBool::new(false),
+        };
         let node = Gossiper { inner: Arc::new(inner) };
         let prepared = prepare(&node);
+        // Others are not to hear of one that was stopped.
+        node.check()?;
         node.inner.shared.resolve_all();
         let threads = threads::start(&node.inner.shared)?;
         node.inner.thread_ids.get_or_init(|| threads.iter().map(|thread| thread.thread().id()).collect());
@@ -127,8 +143,8 @@ impl Gossiper {
     /// A key that has this value already keeps its version, and nobody hears of it.
     ///
     /// # Errors
-    /// [`Error::Encode`], [`Error::KeyTooLong`], [`Error::ValueTooLarge`], [`Error::MapFull`], and [`Error::Stopped`] or
-    /// [`Error::ThreadPanicked`] of a node that does not run; the map is then unchanged.
+    /// [`Error::Encode`], [`Error::ReservedKey`], [`Error::KeyTooLong`], [`Error::ValueTooLarge`], [`Error::MapFull`], and
+    /// [`Error::Stopped`] or [`Error::ThreadPanicked`] of a node that does not run; the map is then unchanged.
     pub fn set<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<u64, Error> {
         self.set_value(key, Value::encode(value)?, None)
     }
@@ -218,9 +234,29 @@ impl Gossiper {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Stopped`] and [`Error::ThreadPanicked`].
+    /// [`Error::ReservedKey`], [`Error::Stopped`] and [`Error::ThreadPanicked`].
     pub fn delete(&self, key: &str) -> Result<Option<u64>, Error> {
         self.write(|node, now, out| node.delete(now, key, out))
+    }
+
+    /// Takes the place of the one service that tells what it offers. False if it is taken.
+    #[cfg(all(feature = "service", not(all(test, shuttle))))]
+    pub(crate) fn take_service_place(&self) -> bool {
+        !self.inner.has_service.swap(true, Ordering::SeqCst)
+    }
+
+    #[cfg(all(feature = "service", not(all(test, shuttle))))]
+    pub(crate) fn leave_service_place(&self) {
+        self.inner.has_service.store(false, Ordering::SeqCst);
+    }
+
+    /// Sets a reserved key, or deletes it: what is built on top of this handle tells there.
+    #[cfg(all(feature = "service", not(all(test, shuttle))))]
+    pub(crate) fn publish(&self, key: &str, value: Option<Value>) -> Result<(), Error> {
+        self.write(|node, now, out| match value {
+            Some(value) => node.set_any(now, key, value, None, out).map(drop),
+            None => node.delete_any(now, key, out).map(drop),
+        })
     }
 
     /// Drops a peer that is not alive, with its map, here and wherever else it is not seen alive: one that will never be back.
@@ -277,7 +313,14 @@ impl Gossiper {
 
     /// The events that pass `filter` from now on.
     pub fn subscribe_to(&self, filter: EventFilter) -> Subscription {
-        Subscribers::subscribe(&self.inner.shared.subscribers, filter, self.inner.events)
+        // A channel takes its memory at once, some hundred bytes for each event.
+        let capacity = if filter.takes_no_kind() { 0 } else { self.inner.events };
+        self.subscribe_within(filter, capacity)
+    }
+
+    /// [`Gossiper::subscribe_to`] with another number of events that may wait.
+    pub(crate) fn subscribe_within(&self, filter: EventFilter, capacity: usize) -> Subscription {
+        Subscribers::subscribe(&self.inner.shared.subscribers, filter, capacity)
     }
 
     /// Waits until `holds` is true: it is called now and after every event, on this thread and without any lock. False if

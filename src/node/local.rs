@@ -12,7 +12,7 @@ use crate::peer::{Peer, PeerInfo, PeerState};
 use crate::reconcile::PreparedDigest;
 use crate::select::choose_alive;
 use crate::state::{Change, Map};
-use crate::value::{Key, Value};
+use crate::value::{Key, RESERVED_PREFIX, Value};
 use crate::wire::{Digest, Message};
 
 /// What writing a key costs beside its bytes, for flow control: about what it takes in a datagram.
@@ -76,8 +76,22 @@ impl Node {
     /// already.
     ///
     /// # Errors
-    /// [`Error::KeyTooLong`], [`Error::ValueTooLarge`], [`Error::MapFull`], and [`Error::Stopped`] after [`Node::leave`].
+    /// [`Error::ReservedKey`], [`Error::KeyTooLong`], [`Error::ValueTooLarge`], [`Error::MapFull`], and [`Error::Stopped`]
+    /// after [`Node::leave`].
     pub fn set(
+        &mut self,
+        now: Instant,
+        key: &str,
+        value: Value,
+        deadline: Option<Instant>,
+        out: &mut Output,
+    ) -> Result<u64, Error> {
+        check_not_reserved(key)?;
+        self.set_any(now, key, value, deadline, out)
+    }
+
+    /// [`Node::set`], for reserved keys too.
+    pub(crate) fn set_any(
         &mut self,
         now: Instant,
         key: &str,
@@ -111,6 +125,7 @@ impl Node {
         deadline: Option<Instant>,
         out: &mut Output,
     ) -> Result<u64, Error> {
+        check_not_reserved(key)?;
         self.check_entry(key, &value)?;
         let permitted = self.flow.permitted();
         if let Some(retry_after) = self.write_rate.wait(now, cost(key, &value), permitted) {
@@ -122,8 +137,14 @@ impl Node {
     /// Deletes a key of this node's map. Returns the version from which on it is gone, `None` if there was none.
     ///
     /// # Errors
-    /// [`Error::Stopped`] after [`Node::leave`].
+    /// [`Error::ReservedKey`], and [`Error::Stopped`] after [`Node::leave`].
     pub fn delete(&mut self, now: Instant, key: &str, out: &mut Output) -> Result<Option<u64>, Error> {
+        check_not_reserved(key)?;
+        self.delete_any(now, key, out)
+    }
+
+    /// [`Node::delete`], for reserved keys too.
+    pub(crate) fn delete_any(&mut self, now: Instant, key: &str, out: &mut Output) -> Result<Option<u64>, Error> {
         self.enter(now);
         if self.left {
             return Err(Error::Stopped);
@@ -291,6 +312,13 @@ impl Node {
         }
         Ok(())
     }
+}
+
+pub(super) fn check_not_reserved(key: &str) -> Result<(), Error> {
+    if key.starts_with(RESERVED_PREFIX) {
+        return Err(Error::ReservedKey { key: key.to_owned(), prefix: RESERVED_PREFIX });
+    }
+    Ok(())
 }
 
 fn cost(key: &str, value: &Value) -> usize {

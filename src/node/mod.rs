@@ -122,8 +122,8 @@ impl Node {
     /// step. Its seeds are tried at once.
     ///
     /// # Errors
-    /// [`Error::Config`] if a setting is out of its range or `me` cannot be reached; [`Error::KeyTooLong`],
-    /// [`Error::ValueTooLarge`] and [`Error::MapFull`] for an initial key.
+    /// [`Error::Config`] if a setting is out of its range or `me` cannot be reached; [`Error::ReservedKey`],
+    /// [`Error::KeyTooLong`], [`Error::ValueTooLarge`] and [`Error::MapFull`] for an initial key.
     pub fn new(config: Config, me: Peer, now: Instant, unix_ms: u64, seed: u64) -> Result<Node, Error> {
         config.validate()?;
         if let Some(reason) = me.unreachable_because() {
@@ -175,6 +175,7 @@ impl Node {
         };
         let initial = std::mem::take(&mut node.config.initial);
         for (key, value) in &initial {
+            local::check_not_reserved(key)?;
             node.check_entry(key, value)?;
             node.ring.change_own(|own| own.set(&key.as_str().into(), value.clone(), None));
         }

@@ -11,7 +11,9 @@ mod system {
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
     pub(crate) use std::thread;
 
-    pub(crate) use crossbeam_channel::{Receiver, Sender, bounded};
+    pub(crate) use crossbeam_channel::{Receiver, Sender, unbounded};
+    #[cfg(feature = "service")]
+    pub(crate) use crossbeam_channel::{bounded, select};
     pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
 
     use std::hash::{BuildHasher, Hasher, RandomState};
@@ -36,8 +38,8 @@ mod system {
 
 #[cfg(all(test, shuttle))]
 pub(crate) use model::{
-    AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, Receiver, Sender, bounded, now, thread, unpredictable,
-    wall_clock,
+    AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, Receiver, Sender, now, thread, unbounded,
+    unpredictable, wall_clock,
 };
 #[cfg(not(all(test, shuttle)))]
 pub(crate) use system::*;

@@ -86,3 +86,21 @@ fn leaving_a_node_that_is_stopped_meanwhile_says_so() {
     stopper.stop();
     assert!(matches!(waiting.join().unwrap(), Err(Error::Stopped)));
 }
+
+/// Whoever prepares a node may find that it should not start.
+#[test]
+fn one_that_is_stopped_before_its_start_is_never_heard_of() {
+    let _others = with_others();
+    let seed = quick().start().unwrap();
+    for _ in 0..5 {
+        let settings = quick().seed(seed.peer().to_string());
+        let started = settings.start_after(|node| {
+            node.stop();
+            node.subscribe()
+        });
+        assert!(matches!(&started, Err(Error::Stopped)), "{started:?}");
+    }
+    let last = join(&seed);
+    all_alive(&[&seed, &last]);
+    assert_eq!(seed.peers().len(), 1, "{:?}", seed.peers());
+}

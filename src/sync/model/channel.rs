@@ -8,6 +8,11 @@ use std::time::{Duration, Instant};
 use crate::sync::model::lock::{Condvar, Mutex};
 use crate::sync::model::time::now;
 
+/// As many as memory has room for.
+pub(crate) fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
+    bounded(usize::MAX)
+}
+
 pub(crate) fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     let state = State { queue: VecDeque::new(), capacity, has_sender: true, receivers: 1 };
     let channel = Arc::new(Channel { state: Mutex::new(state), arrived: Condvar::new() });

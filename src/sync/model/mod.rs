@@ -8,7 +8,7 @@ mod channel;
 mod lock;
 mod time;
 
-pub(crate) use channel::{Receiver, Sender, bounded};
+pub(crate) use channel::{Receiver, Sender, unbounded};
 pub(crate) use lock::{Condvar, Mutex, MutexGuard};
 pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 pub(crate) use time::{elapsed, is_passing, now, pass, wall_clock};

@@ -1,0 +1,166 @@
+//! Lines from a connection, as long as they may be and in the time that they may take.
+
+use std::io::{self, Read};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::service::room::{Room, SMALL, Share};
+use crate::sync;
+
+/// What is read at once. An idle connection holds between this and [`SMALL`].
+const CHUNK: usize = 4 << 10;
+/// Of a line that is not taken so much is shown: more than what surrounds a message takes.
+const BEGINNING: usize = 16 << 10;
+/// How long a line waits for room among the long ones before it is not taken, and how often it looks.
+const ROOM_PATIENCE: Duration = Duration::from_secs(1);
+const ROOM_PERIOD: Duration = Duration::from_millis(10);
+
+/// The next line.
+#[derive(Debug, PartialEq)]
+pub(super) enum Line<'a> {
+    Whole(&'a [u8]),
+    /// The beginning of one that is not taken. The rest of it is passed over.
+    Beginning(&'a [u8], NotTaken),
+}
+
+/// Why a line is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NotTaken {
+    /// It is longer than allowed.
+    TooLong,
+    /// It is long, and all the others together take up what there is for such lines.
+    NoRoom,
+}
+
+/// Why there are no more lines.
+#[derive(Debug)]
+pub(super) enum Ending {
+    /// The other side closed. What came of a last line, without its end, is dropped.
+    Closed,
+    /// A line took longer than allowed.
+    TooSlow,
+    Broken(io::Error),
+}
+
+/// The lines of a connection.
+pub(super) struct Lines {
+    stream: Arc<TcpStream>,
+    limit: usize,
+    time: Duration,
+    buffer: Vec<u8>,
+    share: Share,
+    /// What was read and not yet given out is `buffer[start..end]`; up to `searched` there is no end of a line in it.
+    start: usize,
+    searched: usize,
+    end: usize,
+    /// When the first byte of the line that is not yet whole came.
+    begun: Option<Instant>,
+    /// Whether that line is passed over.
+    passes: bool,
+}
+
+impl Lines {
+    /// Of a stream whose reads end after a while, so that a line that takes too long is noticed.
+    pub(super) fn new(stream: Arc<TcpStream>, limit: usize, time: Duration, room: &Arc<Room>) -> Lines {
+        let (buffer, share) = (Vec::new(), Share::none(room));
+        Lines { stream, limit, time, buffer, share, start: 0, searched: 0, end: 0, begun: None, passes: false }
+    }
+
+    /// The next line that is not empty, without its end.
+    pub(super) fn next(&mut self) -> Result<Line<'_>, Ending> {
+        loop {
+            match memchr::memchr(b'\n', &self.buffer[self.searched..self.end]) {
+                Some(at) => {
+                    let (from, mut to) = (self.start, self.searched + at);
+                    (self.start, self.searched) = (to + 1, to + 1);
+                    self.begun = None;
+                    if std::mem::take(&mut self.passes) {
+                        continue;
+                    }
+                    if self.buffer[from..to].ends_with(b"\r") {
+                        to -= 1;
+                    }
+                    match to - from {
+                        0 => continue,
+                        len if len > self.limit => return Ok(self.beginning(from, to, NotTaken::TooLong)),
+                        _ => return Ok(Line::Whole(&self.buffer[from..to])),
+                    }
+                }
+                None => self.searched = self.end,
+            }
+            if self.passes {
+                (self.start, self.searched) = (self.end, self.end);
+            }
+            if let Err(not_taken) = self.make_room() {
+                let (from, to) = (self.start, self.end);
+                (self.start, self.passes) = (self.end, true);
+                return Ok(self.beginning(from, to, not_taken));
+            }
+            self.read()?;
+        }
+    }
+
+    fn beginning(&self, from: usize, to: usize, not_taken: NotTaken) -> Line<'_> {
+        Line::Beginning(&self.buffer[from..to.min(from + BEGINNING)], not_taken)
+    }
+
+    /// Makes room for more of the line that is not yet whole.
+    fn make_room(&mut self) -> Result<(), NotTaken> {
+        let len = self.end - self.start;
+        if len == 0 {
+            (self.start, self.searched, self.end) = (0, 0, 0);
+            if self.buffer.len() > SMALL {
+                self.buffer = Vec::new();
+                self.share.become_room_for(0);
+            }
+        } else if len > self.limit + 1 {
+            // The end of a line may take two bytes.
+            return Err(NotTaken::TooLong);
+        } else if self.end == self.buffer.len() && self.start > 0 {
+            self.buffer.copy_within(self.start..self.end, 0);
+            (self.searched, self.end, self.start) = (self.searched - self.start, len, 0);
+        }
+        if self.end == self.buffer.len() {
+            let size = (self.buffer.len() * 2).max(CHUNK).min(self.limit + CHUNK);
+            let deadline = sync::now() + ROOM_PATIENCE.min(self.time);
+            while !self.share.become_room_for(size) {
+                if sync::now() >= deadline {
+                    return Err(NotTaken::NoRoom);
+                }
+                sync::thread::sleep(ROOM_PERIOD);
+            }
+            self.buffer.resize(size, 0);
+        }
+        Ok(())
+    }
+
+    fn read(&mut self) -> Result<(), Ending> {
+        if self.start < self.end {
+            self.begun.get_or_insert_with(sync::now);
+        }
+        loop {
+            let read = (&*self.stream).read(&mut self.buffer[self.end..]);
+            let now = sync::now();
+            match read {
+                Ok(0) => return Err(Ending::Closed),
+                Ok(read) => {
+                    self.end += read;
+                    if now - *self.begun.get_or_insert(now) > self.time {
+                        return Err(Ending::TooSlow);
+                    }
+                    return Ok(());
+                }
+                Err(error) => match error.kind() {
+                    io::ErrorKind::Interrupted => {}
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                        if self.begun.is_some_and(|begun| now - begun > self.time) {
+                            return Err(Ending::TooSlow);
+                        }
+                    }
+                    _ => return Err(Ending::Broken(error)),
+                },
+            }
+        }
+    }
+}

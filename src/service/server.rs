@@ -1,0 +1,201 @@
+//! Connections that others open here: taken in, counted, and closed.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use crate::service::caller::Caller;
+use crate::service::lines::{Ending, Line, Lines};
+use crate::service::lock::Mutex;
+use crate::service::outbox::Outbox;
+use crate::service::requests;
+use crate::service::shared::Shared;
+use crate::service::{sockets, threads};
+use crate::sync::{self, AtomicU64, Ordering, Receiver, Sender, bounded};
+
+/// After an error while a connection is taken in: most often too few descriptors are left.
+const BACK_OFF: Duration = Duration::from_millis(100);
+/// What may wait for a client that does not read, in bytes, beside a single line of any length.
+const OUTBOX_BYTES: usize = 1 << 20;
+
+/// How long closing waits for the thread that takes connections in, which has nothing else to do.
+const CLOSING_TIME: Duration = Duration::from_secs(1);
+
+/// Where calls from others are taken.
+pub(super) struct Server {
+    /// The address of the socket.
+    pub(super) bound: SocketAddr,
+    connections: Arc<Connections>,
+    /// Nothing is sent: it ends when the socket is closed.
+    listening: Mutex<Option<Sender<()>>>,
+    listener: Mutex<Weak<TcpListener>>,
+    ended: Receiver<()>,
+}
+
+#[derive(Default)]
+struct Connections {
+    open: Mutex<HashMap<u64, Arc<Caller>>>,
+    last_id: AtomicU64,
+}
+
+impl Server {
+    /// Binds the socket; nobody is taken in before [`Server::start`].
+    pub(super) fn bind(addr: SocketAddr) -> io::Result<(Server, TcpListener)> {
+        let listener = sockets::listen(addr)?;
+        let bound = listener.local_addr()?;
+        let (listening, ended) = bounded(0);
+        Ok((
+            Server {
+                bound,
+                connections: Arc::default(),
+                listening: Mutex::new(Some(listening)),
+                listener: Mutex::default(),
+                ended,
+            },
+            listener,
+        ))
+    }
+
+    pub(super) fn start(&self, listener: TcpListener, shared: &Arc<Shared>) -> io::Result<()> {
+        let (shared, connections) = (shared.clone(), self.connections.clone());
+        let listening = self.listening.lock().take();
+        let listener = Arc::new(listener);
+        *self.listener.lock() = Arc::downgrade(&listener);
+        threads::spawn("service", move || {
+            take_in(&listener, &connections, &shared);
+            drop(listener);
+            drop(listening);
+        })
+    }
+
+    /// Whether an answer is still on its way to somebody.
+    pub(super) fn is_sending(&self) -> bool {
+        self.connections.open.lock().values().any(|caller| caller.outbox.is_sending())
+    }
+
+    pub(super) fn connections(&self) -> usize {
+        self.connections.open.lock().len()
+    }
+
+    /// Closes every connection, and the socket. `shared` is closed already.
+    pub(super) fn close(&self) {
+        let listener = self.listener.lock().upgrade();
+        listener.iter().for_each(|listener| sockets::end_listening(listener));
+        drop(listener);
+        // Whoever waits for a connection all the same gets one.
+        let ip = match self.bound.ip() {
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            IpAddr::V6(Ipv6Addr::UNSPECIFIED) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+            ip => ip,
+        };
+        let _ = TcpStream::connect_timeout(&SocketAddr::new(ip, self.bound.port()), CLOSING_TIME);
+        // Then the address is free for the next one, and no connection comes after those that are closed here.
+        let _ = self.ended.recv_timeout(CLOSING_TIME);
+        let open: Vec<Arc<Caller>> = self.connections.open.lock().values().cloned().collect();
+        open.iter().for_each(|caller| caller.outbox.close());
+    }
+}
+
+fn take_in(listener: &TcpListener, connections: &Arc<Connections>, shared: &Arc<Shared>) {
+    loop {
+        let taken = listener.accept();
+        if shared.is_closed() {
+            return;
+        }
+        let started = taken.and_then(|(stream, addr)| start_connection(stream, addr, connections, shared));
+        if let Err(error) = started {
+            shared.counters.refuse("connection_failed", None, &error);
+            // Descriptors may be what there are too few of.
+            connections.close_idle();
+            sync::thread::sleep(BACK_OFF);
+        }
+    }
+}
+
+fn start_connection(
+    stream: TcpStream,
+    addr: SocketAddr,
+    connections: &Arc<Connections>,
+    shared: &Arc<Shared>,
+) -> io::Result<()> {
+    if sockets::prepare(&stream).is_err() {
+        // It is closed again already.
+        return Ok(());
+    }
+    if !connections.make_room(shared.config.connections) {
+        shared.counters.refuse("too_many_connections", Some(addr), &"none of those that are open is idle");
+        return Ok(());
+    }
+    let stream = Arc::new(stream);
+    let outbox = Outbox::new(&stream, OUTBOX_BYTES);
+    let id = connections.last_id.fetch_add(1, Ordering::Relaxed);
+    let caller = Arc::new(Caller::new(id, addr, outbox, shared.milliseconds(sync::now())));
+    connections.open.lock().insert(id, caller.clone());
+    if shared.is_closed() {
+        caller.outbox.close();
+    }
+    let (shared, open) = (shared.clone(), connections.clone());
+    let started = threads::spawn("connection", move || {
+        serve(stream, &caller, &shared);
+        caller.outbox.close();
+        open.open.lock().remove(&id);
+    });
+    started.inspect_err(|_| drop(connections.open.lock().remove(&id)))
+}
+
+fn serve(stream: Arc<TcpStream>, caller: &Arc<Caller>, shared: &Arc<Shared>) {
+    let config = &shared.config;
+    let mut lines = Lines::new(stream, config.line_bytes, config.line_time, &shared.room);
+    let ending = loop {
+        let line = match lines.next() {
+            Ok(_) if shared.is_closed() => return,
+            Ok(line) => line,
+            Err(ending) => break ending,
+        };
+        let now = sync::now();
+        caller.use_at(shared.milliseconds(now));
+        match line {
+            Line::Whole(line) => {
+                if !requests::take(line, now, caller, shared) {
+                    return caller.wait_until_done(shared);
+                }
+            }
+            Line::Beginning(line, why) => requests::refuse_beginning(line, why, caller, shared),
+        }
+    };
+    match ending {
+        // Only its own side is closed.
+        Ending::Closed => {}
+        Ending::Broken(_) => return,
+        Ending::TooSlow => {
+            let problem = format!("the limit is {:?} (`line_time`)", config.line_time);
+            requests::refuse_line("line_too_slow", &problem, caller, shared);
+        }
+    }
+    // What is under way is answered.
+    caller.wait_until_done(shared);
+}
+
+impl Connections {
+    /// Closes the connection that was idle the longest if there are so many. False if none is idle.
+    fn make_room(&self, most: usize) -> bool {
+        let mut open = self.open.lock();
+        open.len() < most || Connections::close_one(&mut open)
+    }
+
+    /// Closes the one that was idle the longest, if any is.
+    fn close_idle(&self) {
+        Connections::close_one(&mut self.open.lock());
+    }
+
+    fn close_one(open: &mut HashMap<u64, Arc<Caller>>) -> bool {
+        let idle = open.iter().filter_map(|(id, caller)| Some((caller.idle_since()?, *id)));
+        let Some((_, id)) = idle.min() else { return false };
+        if let Some(caller) = open.remove(&id) {
+            caller.outbox.close();
+        }
+        true
+    }
+}
