@@ -306,8 +306,11 @@ fn failures_are_one_line_each() {
     ];
     for (args, told) in cases {
         assert_eq!(agent.run(args).failed(), told, "{args:?}");
-        // Also to who wants JSON on standard output.
-        assert_eq!(agent.run(&[args, &["--json"]].concat()).failed(), told, "{args:?}");
+        // Who wants JSON has the reply besides.
+        let mut ended = agent.run(&[args, &["--json"]].concat());
+        let reply: Value = serde_json::from_slice(&std::mem::take(&mut ended.out)).unwrap();
+        assert!(reply["error"]["code"].is_string() && reply.as_object().unwrap().len() == 1, "{args:?}: {reply}");
+        assert_eq!(ended.failed(), told, "{args:?}");
     }
 }
 
@@ -326,8 +329,10 @@ fn without_an_agent_every_command_says_so() {
     let folder = tempfile::TempDir::new().unwrap();
     let nobody = folder.path().join("nobody");
     let nobody = nobody.to_str().unwrap();
-    let commands: [&[&str]; 9] = [
+    let commands: [&[&str]; 11] = [
         &["members"],
+        &["services"],
+        &["act", "a:1"],
         &["get", "a"],
         &["keys"],
         &["set", "a", "1"],

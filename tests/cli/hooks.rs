@@ -4,10 +4,10 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use rustix::process::{Pid, test_kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::harness::process::is_running;
 use crate::harness::{Agent, PROGRAM, run, until};
 
 /// An agent that runs a command for events; in the command's environment `FOLDER` is a folder for what it has to tell.
@@ -200,13 +200,6 @@ fn one_at_a_time_run_in_order() {
     }
 }
 
-/// Whether a process runs; one that has ended may be left for its parent to notice.
-fn runs(id: &str) -> bool {
-    let id = id.trim();
-    let ended = fs::read_to_string(format!("/proc/{id}/stat")).is_ok_and(|stat| stat.contains(") Z "));
-    !ended && test_kill_process(Pid::from_raw(id.parse().unwrap()).unwrap()).is_ok()
-}
-
 /// With everything that it started.
 #[test]
 fn one_that_takes_too_long_is_killed() {
@@ -214,13 +207,14 @@ fn one_that_takes_too_long_is_killed() {
     let hooked = Hooked::start(command, &["--on-event-names", "update", "--on-event-limit", "300ms"]);
     hooked.set(1);
     let ids = hooked.has_lines("ids", 2);
-    assert!(ids.iter().any(|id| runs(id)), "it is given its time");
+    assert!(ids.iter().any(|id| is_running(id)), "it is given its time");
     hooked.agent.logs("the command for update, after ");
     hooked.agent.logs("it took longer than 300ms and was killed");
-    until("both have ended", || !ids.iter().any(|id| runs(id)));
-    // The next one is run.
+    until("both have ended", || !ids.iter().any(|id| is_running(id)));
+    // The next one is run, and ends in the same way.
     hooked.set(2);
-    hooked.has_lines("ids", 4);
+    let ids = hooked.has_lines("ids", 4);
+    until("all have ended", || !ids.iter().any(|id| is_running(id)));
 }
 
 #[test]

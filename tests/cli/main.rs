@@ -15,4 +15,5 @@ mod outputs;
 mod refusals;
 mod remember;
 mod requests;
+mod services;
 mod settings;

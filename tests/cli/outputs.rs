@@ -13,8 +13,22 @@ use tempfile::TempDir;
 
 use crate::harness::{Agent, Conversation, Process, all_alive, program, run, until};
 
-const COMMANDS: [&str; 12] =
-    ["agent", "members", "get", "keys", "set", "delete", "watch", "stats", "top", "forget", "leave", "completions"];
+const COMMANDS: [&str; 14] = [
+    "agent",
+    "members",
+    "get",
+    "keys",
+    "set",
+    "delete",
+    "watch",
+    "services",
+    "act",
+    "stats",
+    "top",
+    "forget",
+    "leave",
+    "completions",
+];
 
 #[test]
 fn it_says_what_it_is() {
@@ -36,7 +50,20 @@ fn it_says_what_it_is() {
     }
     let agent = run(&["agent", "--help"]).done();
     let agent = agent.split_whitespace().collect::<Vec<_>>().join(" ");
-    for variable in ["BIND", "ADVERTISE", "SEED", "CLUSTER", "INTERVAL", "CONTROL", "REMEMBER", "ON_EVENT"] {
+    for variable in [
+        "BIND",
+        "ADVERTISE",
+        "SEED",
+        "CLUSTER",
+        "INTERVAL",
+        "CONTROL",
+        "REMEMBER",
+        "ON_EVENT",
+        "LISTEN",
+        "PIN",
+        "CLIENT",
+        "SERVE",
+    ] {
         assert!(agent.contains(&format!("[env: GRAPEVINE_{variable}")), "{variable}\n{agent}");
     }
     assert!(!agent.contains('\u{1b}') && !help.contains('\u{1b}'));
@@ -53,7 +80,9 @@ fn shells_complete_every_command() {
     ] {
         let script = run(&["completions", shell]).done();
         assert!(script.contains(mark), "{shell}");
-        for word in COMMANDS.iter().chain(&["--on-event", "--ttl", "--prefix"]) {
+        for word in
+            COMMANDS.iter().chain(&["--on-event", "--ttl", "--prefix", "--listen", "--serve-jobs", "--idempotent"])
+        {
             let word = if shell == "fish" { word.trim_start_matches('-') } else { word };
             assert!(script.contains(word), "{shell}: {word}");
         }

@@ -15,7 +15,7 @@ fn bad_request() {
     let cases = [
         (
             json!({}),
-            "it does not say what to `do`: one of set, delete, get, keys, state, members, stats, subscribe, forget and leave",
+            "it does not say what to `do`: one of set, delete, get, keys, state, members, services, stats, subscribe, act, serve, reply, forget and leave",
         ),
         (json!({"do": null}), "`do` is no string"),
         (json!({"do": ["set"]}), "`do` is no string"),
@@ -37,6 +37,7 @@ fn bad_request() {
         (json!({"do": "state", "peer": []}), "state: invalid type"),
         (json!({"do": "members", "peer": "127.0.0.1:1"}), "members: unknown field `peer`"),
         (json!({"do": "stats", "x": 1}), "stats: unknown field `x`"),
+        (json!({"do": "services", "x": 1}), "services: unknown field `x`"),
         (json!({"do": "subscribe", "prefix": 1}), "subscribe: invalid type"),
         (json!({"do": "subscribe", "key": "a"}), "subscribe: unknown field `key`"),
         (json!({"do": "forget"}), "forget: missing field `peer`"),

@@ -164,7 +164,7 @@ fn members_and_counters() {
         );
         let counters = stats.as_object().unwrap();
         for (name, count) in counters {
-            let is_count = count.is_u64() || name == "refused" || name == "dropped_by_kernel";
+            let is_count = count.is_u64() || ["refused", "dropped_by_kernel", "service"].contains(&name.as_str());
             assert!(is_count, "{name}: {count}");
         }
         let refused = counters["refused"].as_object().unwrap();
@@ -261,4 +261,7 @@ fn ids_are_repeated_as_they_were_written() {
         let line = talk.raw_line();
         assert!(line.starts_with(&format!("{{\"id\":{id},\"ok\":true")), "{line}");
     }
+    // Any white space between its parts is still white space.
+    talk.send("{\"do\":\"keys\",\"id\":[1,\t2]}\n");
+    assert_eq!(talk.reply()["id"], json!([1, 2]));
 }

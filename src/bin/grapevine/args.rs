@@ -8,7 +8,7 @@ use clap::{Arg, Args as Group, CommandFactory, FromArgMatches, Parser, Subcomman
 use clap_complete::Shell;
 use grapevine::Peer;
 
-/// Cluster membership, failure detection and shared state, by gossip over UDP.
+/// Cluster membership, failure detection and shared state, by gossip over UDP; and services on top of it.
 ///
 /// `grapevine agent` runs one node; the other commands ask and change the one that runs on this machine.
 #[derive(Debug, Parser)]
@@ -95,7 +95,28 @@ pub enum Command {
         #[command(flatten)]
         client: ClientArgs,
     },
-    /// Print the node's counters.
+    /// List who offers which actions.
+    Services(ClientArgs),
+    /// Call an action, wherever it is offered, and print its result as JSON.
+    Act {
+        /// What the message has, like role:api,cmd:add,left:2; where JSON has the same key, this wins.
+        pattern: String,
+        /// The message as a JSON object, or the rest of it.
+        #[arg(value_name = "JSON")]
+        message: Option<String>,
+        /// How long it may take [default: 22222ms].
+        #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+        timeout: Option<Duration>,
+        /// Running it twice does no harm: it goes to another one that offers it when a connection breaks or a node fails.
+        #[arg(long)]
+        idempotent: bool,
+        /// Calls with the same key go to the same one of all that offer it.
+        #[arg(long, value_name = "KEY")]
+        shard: Option<String>,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Print the node's counters, and those of its services.
     Stats(ClientArgs),
     /// A live view of the members, in the whole terminal; q ends it.
     Top(TopArgs),
@@ -116,7 +137,7 @@ pub enum Command {
 /// Which agent is talked to.
 #[derive(Debug, Group)]
 pub struct ControlArgs {
-    /// The agent's control socket [default: that of the agent on port 9000, or of GRAPEVINE_BIND].
+    /// The agent's control socket [default: that of the agent on port 9000, or of GRAPEVINE_BIND or GRAPEVINE_LISTEN].
     #[arg(long, env = "GRAPEVINE_CONTROL", value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub control: Option<PathBuf>,
 }
@@ -142,9 +163,9 @@ pub struct TopArgs {
 
 #[derive(Debug, Group)]
 pub struct AgentArgs {
-    /// The address of the socket; port 0 for one that the system gives.
-    #[arg(long, env = "GRAPEVINE_BIND", value_name = "ADDR", default_value = "127.0.0.1:9000")]
-    pub bind: String,
+    /// The address of the socket; port 0 for one that the system gives [default: 127.0.0.1:9000, or the port above --listen].
+    #[arg(long, env = "GRAPEVINE_BIND", value_name = "ADDR")]
+    pub bind: Option<String>,
     /// The address under which the others reach this node, if it is another: behind NAT, in a container, with a bind to all addresses.
     #[arg(long, env = "GRAPEVINE_ADVERTISE", value_name = "ADDR")]
     pub advertise: Option<String>,
@@ -188,6 +209,29 @@ pub struct AgentArgs {
     /// Keep the last known peers in this file, and try them when no seed answers.
     #[arg(long, env = "GRAPEVINE_REMEMBER", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub remember: Option<PathBuf>,
+    /// Take calls from others here, over TCP; port 0 for one that the system gives. Without --bind, gossip is on the port above.
+    #[arg(long, env = "GRAPEVINE_LISTEN", value_name = "ADDR")]
+    pub listen: Option<String>,
+    /// The address under which the others reach --listen, if it is another [default: with a bind to all addresses, that of --advertise].
+    #[arg(long, env = "GRAPEVINE_ADVERTISE_SERVICE", value_name = "ADDR")]
+    pub advertise_service: Option<String>,
+    /// Others may only call with messages that match this, like role:api. May be repeated; in the variable with semicolons between.
+    #[arg(long, env = "GRAPEVINE_PIN", value_name = "PATTERN", value_delimiter = ';')]
+    pub pin: Vec<String>,
+    /// An outside service, such as Seneca's, and the messages that it is sent. May be repeated; in the variable with
+    /// semicolons between.
+    #[arg(long, env = "GRAPEVINE_CLIENT", value_name = "HOST:PORT=PATTERN", value_delimiter = ';')]
+    pub client: Vec<String>,
+    /// Answer calls that match the pattern by a command that the shell runs, with the message as JSON on its standard input: the JSON
+    /// object or array that it prints is the result. May be repeated; the variable holds one.
+    #[arg(long, env = "GRAPEVINE_SERVE", value_name = "PATTERN=COMMAND")]
+    pub serve: Vec<String>,
+    /// At most so many of these commands run at once, 1 to 64; other calls wait.
+    #[arg(long, env = "GRAPEVINE_SERVE_JOBS", value_name = "N", default_value_t = 4)]
+    pub serve_jobs: usize,
+    /// A command that takes longer is killed, 1 ms to 1 h.
+    #[arg(long, env = "GRAPEVINE_SERVE_LIMIT", value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "10s")]
+    pub serve_limit: Duration,
     /// A command that the shell runs for each event, with the event as JSON on its standard input.
     #[arg(long, env = "GRAPEVINE_ON_EVENT", value_name = "COMMAND")]
     pub on_event: Option<String>,

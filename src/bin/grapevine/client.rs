@@ -32,8 +32,9 @@ impl Client {
         let path = match control {
             Some(path) => path.to_owned(),
             None => {
-                let bind = std::env::var("GRAPEVINE_BIND").ok().filter(|bind| !bind.is_empty());
-                let path = place::default_control(bind.as_deref());
+                let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+                let (bind, listen) = (variable("GRAPEVINE_BIND"), variable("GRAPEVINE_LISTEN"));
+                let path = place::default_control(place::gossip_port(bind.as_deref(), listen.as_deref()));
                 // Whatever is said is for this user's agent alone.
                 place::check_default(&path).map_err(Failure::Failed)?;
                 path
@@ -50,6 +51,15 @@ impl Client {
 
     /// Asks, and takes the answer: the fields of the reply without its id.
     pub fn request(&mut self, name: &str, fields: &[(&str, Value)]) -> Result<Map<String, Value>, Failure> {
+        let reply = self.exchange(name, fields)?;
+        match reply.get("error") {
+            Some(error) => Err(refused(error)),
+            None => Ok(reply),
+        }
+    }
+
+    /// Asks, and takes the answer, which may be an error.
+    pub fn exchange(&mut self, name: &str, fields: &[(&str, Value)]) -> Result<Map<String, Value>, Failure> {
         let mut request: Map<String, Value> = fields
             .iter()
             .filter(|(_, value)| !value.is_null() || name == "set")
@@ -64,10 +74,7 @@ impl Client {
         }
         let mut reply = self.line()?.ok_or_else(|| self.gone())?;
         reply.shift_remove("id");
-        match reply.get("error").and_then(|error| error["message"].as_str()) {
-            Some(message) => Err(Failure::failed(message)),
-            None => Ok(reply),
-        }
+        Ok(reply)
     }
 
     /// Has events follow, for as long as it takes until one comes.
@@ -86,6 +93,11 @@ impl Client {
     /// Waits as long as it takes, from here on.
     pub fn be_patient(&mut self) -> Result<(), Failure> {
         self.stream.set_read_timeout(None).map_err(|error| self.broken(&error))
+    }
+
+    /// Waits so much longer for an answer.
+    pub fn allow(&mut self, time: Duration) -> Result<(), Failure> {
+        self.stream.set_read_timeout(PATIENCE.checked_add(time)).map_err(|error| self.broken(&error))
     }
 
     /// The next line; `None` when the agent has ended.
@@ -121,6 +133,11 @@ impl Client {
             _ => Failure::Failed(format!("cannot talk to the agent at {path}: {error}")),
         }
     }
+}
+
+/// What there is to say of a reply's error.
+pub fn refused(error: &Value) -> Failure {
+    Failure::failed(error["message"].as_str().unwrap_or_default())
 }
 
 fn cannot_connect(path: &Path, error: &io::Error) -> Failure {

@@ -1,5 +1,7 @@
 //! The commands that ask or change an agent that runs.
 
+mod services;
+
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
@@ -9,14 +11,14 @@ use grapevine::Peer;
 use serde_json::{Map, Value};
 
 use crate::args::{ClientArgs, Command};
-use crate::client::Client;
+use crate::client::{Client, refused};
 use crate::failure::Failure;
 use crate::plain::{self, printable, printable_json};
 use crate::protocol::{milliseconds, value_of};
 use crate::table::{self, Cell};
 
 /// Wider than any terminal: nothing is cut.
-const ANY_WIDTH: usize = 1_000;
+const ANY_WIDTH: usize = usize::MAX;
 
 /// Carries out a command.
 pub fn run(command: Command) -> Result<(), Failure> {
@@ -31,6 +33,11 @@ pub fn run(command: Command) -> Result<(), Failure> {
         }
         Command::Delete { key, client } => show(&client, "delete", &[("key", key.into())], version),
         Command::Watch { prefix, client } => watch(prefix.as_deref(), &client),
+        Command::Services(args) => show(&args, "services", &[], services::list),
+        Command::Act { pattern, message, timeout, idempotent, shard, client } => {
+            let call = services::Call { pattern: &pattern, message: message.as_deref(), timeout, idempotent, shard };
+            services::act(call, &client)
+        }
         Command::Stats(args) => show(&args, "stats", &[], stats),
         Command::Forget { peer, client } => show(&client, "forget", &[("peer", named(Some(peer)))], nothing),
         Command::Leave(args) => leave(&args),
@@ -45,21 +52,29 @@ fn show(
     fields: &[(&str, Value)],
     lines: impl FnOnce(&Map<String, Value>) -> Vec<String>,
 ) -> Result<(), Failure> {
-    let reply = Client::connect(args.agent.control.as_deref())?.request(name, fields)?;
-    print(args, reply, lines)
+    let reply = Client::connect(args.agent.control.as_deref())?.exchange(name, fields)?;
+    print(args, reply, refused, lines)
 }
 
+/// An error is printed as JSON alone: otherwise `failure` is what there is to say of it.
 fn print(
     args: &ClientArgs,
     reply: Map<String, Value>,
+    failure: impl FnOnce(&Value) -> Failure,
     lines: impl FnOnce(&Map<String, Value>) -> Vec<String>,
 ) -> Result<(), Failure> {
-    let lines = if args.json { vec![json(Value::Object(reply))] } else { lines(&reply) };
+    let failure = reply.get("error").map(failure);
+    let lines = match (args.json, &failure) {
+        (true, _) => vec![json(Value::Object(reply))],
+        (false, Some(_)) => Vec::new(),
+        (false, None) => lines(&reply),
+    };
     let mut out = io::stdout().lock();
     for line in lines {
         writeln!(out, "{line}")?;
     }
-    Ok(out.flush()?)
+    out.flush()?;
+    failure.map_or(Ok(()), Err)
 }
 
 fn nothing(_: &Map<String, Value>) -> Vec<String> {
@@ -75,9 +90,9 @@ fn named(peer: Option<Peer>) -> Value {
 fn leave(args: &ClientArgs) -> Result<(), Failure> {
     let mut client = Client::connect(args.agent.control.as_deref())?;
     client.be_patient()?;
-    let reply = client.request("leave", &[]);
+    let reply = client.exchange("leave", &[]);
     client.wait_for_end()?;
-    print(args, reply?, nothing)
+    print(args, reply?, refused, nothing)
 }
 
 fn version(reply: &Map<String, Value>) -> Vec<String> {
@@ -168,19 +183,30 @@ pub fn member(member: &Value) -> Vec<Cell> {
 fn stats(reply: &Map<String, Value>) -> Vec<String> {
     let stats = reply.get("stats").and_then(Value::as_object).into_iter().flatten();
     let mut rows = Vec::new();
-    let row = |name: &str, value: &Value| vec![Cell::left(name), Cell::right(value.to_string())];
+    let mut service = &Value::Null;
     for (name, value) in stats {
-        match value {
-            // Of the reasons for a refusal those that there were.
-            Value::Object(reasons) => {
-                let reasons = reasons.iter().filter(|(_, count)| **count != 0);
-                rows.extend(reasons.map(|(reason, count)| row(&format!("refused {reason}"), count)));
-            }
-            Value::Null => rows.push(vec![Cell::left(name), Cell::right("not told by this system")]),
-            value => rows.push(row(name, value)),
+        match name.as_str() {
+            "service" => service = value,
+            _ => rows.extend(counters(name, value)),
         }
     }
-    aligned(&rows)
+    let mut lines = aligned(&rows);
+    lines.extend(services::stats(service));
+    lines
+}
+
+/// A counter, or those of several reasons.
+fn counters(name: &str, value: &Value) -> Vec<Vec<Cell>> {
+    let row = |name: &str, value: String| vec![Cell::left(name), Cell::right(value)];
+    match value {
+        // Of the reasons for a refusal those that there were.
+        Value::Object(reasons) => {
+            let reasons = reasons.iter().filter(|(_, count)| **count != 0);
+            reasons.map(|(reason, count)| row(&format!("{name} {reason}"), count.to_string())).collect()
+        }
+        Value::Null => vec![row(name, "not told by this system".to_owned())],
+        value => vec![row(name, value.to_string())],
+    }
 }
 
 fn watch(prefix: Option<&str>, args: &ClientArgs) -> Result<(), Failure> {

@@ -2,21 +2,37 @@
 
 use std::fs::{self, DirBuilder};
 use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// The port of an agent that was told none.
 const DEFAULT_PORT: u16 = 9_000;
 
-/// The control socket of the agent that is bound to this address, or to the default one.
-pub fn default_control(bind: Option<&str>) -> PathBuf {
-    let port = bind.and_then(port).unwrap_or(DEFAULT_PORT);
+/// The control socket of the agent that gossips on this port, or on the default one.
+pub fn default_control(port: Option<u16>) -> PathBuf {
+    let port = port.unwrap_or(DEFAULT_PORT);
     folder().join(format!("grapevine-{port}.sock"))
 }
 
-/// The port of an address; 0 for one that the system gives.
-pub fn port(addr: &str) -> Option<u16> {
-    addr.rsplit_once(':')?.1.parse().ok()
+/// The port on which an agent with these addresses gossips, if they say so; 0 for one that the system gives.
+pub fn gossip_port(bind: Option<&str>, listen: Option<&str>) -> Option<u16> {
+    let port = |addr: &str| addr.rsplit_once(':')?.1.parse().ok();
+    match (bind, listen) {
+        (Some(bind), _) => port(bind),
+        (None, Some(listen)) => port_above(port(listen)?),
+        (None, None) => None,
+    }
+}
+
+/// Where an agent gossips that takes calls on this port and was told nothing else.
+pub fn port_above(port: u16) -> Option<u16> {
+    if port == 0 { Some(0) } else { port.checked_add(1) }
+}
+
+/// The address to which an agent is bound that was told none.
+pub fn default_bind() -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT))
 }
 
 fn folder() -> PathBuf {

@@ -17,9 +17,13 @@ pub fn event(event: &Value) -> String {
     }
     parts.extend(number("ttl_ms").map(|ttl| format!("for {}", duration(Duration::from_millis(ttl)))));
     parts.extend(event["phi"].as_f64().map(|phi| format!("phi {phi:.1}")));
-    parts.extend(text("addr").map(|addr| format!("from {addr}")));
+    let patterns = event["patterns"].as_array();
+    let at = if patterns.is_some() { "at" } else { "from" };
+    parts.extend(text("addr").map(|addr| format!("{at} {addr}")));
+    parts.extend(patterns.into_iter().flatten().filter_map(Value::as_str).map(printable));
     parts.extend(text("cluster").map(|cluster| format!("cluster {cluster}")));
     parts.extend(text("control").map(|control| format!("control {control}")));
+    parts.extend(text("listen").map(|listen| format!("listen {listen}")));
     parts.extend(number("count").map(|count| format!("{count} events; read the state afresh")));
     parts.extend(text("message"));
     format!("{:<16} {}", text("event").unwrap_or_default(), parts.join("  ")).trim_end().to_owned()
@@ -38,13 +42,21 @@ pub fn printable(text: &str) -> String {
     shown
 }
 
-/// The same for JSON, which stays the same JSON: serde leaves some of them as they are, and only strings can have any.
+/// The same for JSON, in one line, which stays the same JSON: serde leaves some of them as they are. Only strings can have any but white
+/// space, which is outside of them where it is not escaped.
 pub fn printable_json(json: String) -> String {
     if !json.contains(acts) {
         return json;
     }
-    let escaped = |c: char| if acts(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
-    json.chars().map(escaped).collect()
+    let mut shown = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c {
+            '\t' | '\n' | '\r' => shown.push(' '),
+            c if acts(c) => shown.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => shown.push(c),
+        }
+    }
+    shown
 }
 
 /// Control characters, and those that end lines or turn the direction of writing.
@@ -116,6 +128,8 @@ mod tests {
         assert_eq!(event(&update), "update           127.0.0.1:1  a = {\"x\":1}  for 1.5 s");
         assert_eq!(event(&json!({"event": "missed", "count": 7})), "missed           7 events; read the state afresh");
         assert_eq!(event(&json!({"event": "stopped"})), "stopped");
+        let offered = json!({"event": "service_offered", "peer": "127.0.0.1:1", "addr": "127.0.0.1:2", "patterns": ["a:1", "b:\"\u{1b}\""]});
+        assert_eq!(event(&offered), "service_offered  127.0.0.1:1  at 127.0.0.1:2  a:1  b:\"\\u{1b}\"");
         let evil = json!({"event": "delete", "peer": "127.0.0.1:1", "key": "\u{1b}[2J\n\u{9b}x\u{202e}ü"});
         assert_eq!(event(&evil), "delete           127.0.0.1:1  \\u{1b}[2J\\n\\u{9b}x\\u{202e}ü");
     }
@@ -126,6 +140,8 @@ mod tests {
         let shown = printable_json(value.to_string());
         assert_eq!(shown, r#"{"a\u009b":["\u007f\u001b\n","ü\u202e"]}"#);
         assert_eq!(serde_json::from_str::<Value>(&shown).unwrap(), value);
+        // What is handed on as it was written may have white space between its parts.
+        assert_eq!(printable_json("{\n\t\"a\":\r\n [1,\t2]\u{20}}".to_owned()), "{  \"a\":   [1, 2] }");
     }
 
     #[test]

@@ -1,18 +1,23 @@
 //! The line protocol: its names, and how what the library says becomes JSON.
 
+pub mod services;
+
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use grapevine::instant::Instant;
+use grapevine::service::{Pattern, ServiceStats};
 use grapevine::{Error, Event, EventKind, Gossiper, PeerEntry, PeerInfo, Stats, Value};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::json;
 use crate::plain::printable_json;
+use services::{ServiceLine, ServiceStatsLine};
 
 /// Why a request was not carried out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Code {
     BadRequest,
@@ -22,11 +27,21 @@ pub enum Code {
     KeyTooLong,
     ValueTooLarge,
     TooManyKeys,
+    ReservedKey,
     Alive,
     Stopped,
     /// The others did not confirm that they heard this node leave; it has ended all the same.
     TimedOut,
     TooManyConnections,
+    /// Somebody else serves the pattern.
+    AlreadyServed,
+    /// Nobody waits for the reply to such a call.
+    UnknownCall,
+    /// So many calls are under way already; nothing was run.
+    Overloaded,
+    /// Of a call that has failed, as Seneca or the handler names it.
+    #[serde(untagged)]
+    Act(String),
 }
 
 /// The error of a reply.
@@ -34,11 +49,14 @@ pub enum Code {
 pub struct Problem {
     pub code: Code,
     pub message: String,
+    /// What a handler has to say besides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub details: Option<Box<serde_json::Value>>,
 }
 
 impl Problem {
     pub fn new(code: Code, message: impl Into<String>) -> Problem {
-        Problem { code, message: message.into() }
+        Problem { code, message: message.into(), details: None }
     }
 }
 
@@ -67,12 +85,13 @@ impl From<Error> for Problem {
                 );
                 (Code::TimedOut, text)
             }
+            Error::ReservedKey { .. } => (Code::ReservedKey, error.to_string()),
             Error::UnknownPeer(_) => (Code::UnknownPeer, error.to_string()),
             Error::StillAlive(_) => (Code::Alive, error.to_string()),
             Error::Stopped | Error::ThreadPanicked(_) => (Code::Stopped, error.to_string()),
             _ => (Code::BadRequest, error.to_string()),
         };
-        Problem { code, message }
+        Problem::new(code, message)
     }
 }
 
@@ -97,7 +116,21 @@ pub struct Reply {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub members: Option<Vec<MemberLine>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub services: Option<Vec<ServiceLine>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub result: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub stats: Option<StatsLine>,
+}
+
+impl Reply {
+    /// To the request with this id.
+    pub fn to(id: Box<RawValue>, carried_out: Result<Reply, Problem>) -> Reply {
+        match carried_out {
+            Ok(reply) => Reply { id, ok: Some(true), ..reply },
+            Err(problem) => Reply { id, error: Some(problem), ..Reply::default() },
+        }
+    }
 }
 
 /// A key's value as `get` and `state` tell it.
@@ -174,10 +207,11 @@ pub struct StatsLine {
     events_missed: u64,
     permitted_rate: u64,
     refused: BTreeMap<&'static str, u64>,
+    service: ServiceStatsLine,
 }
 
 impl StatsLine {
-    pub fn new(stats: &Stats, permitted_rate: f64) -> StatsLine {
+    pub fn new(stats: &Stats, permitted_rate: f64, service: ServiceStats) -> StatsLine {
         StatsLine {
             peers: stats.peers,
             alive: stats.alive,
@@ -197,6 +231,7 @@ impl StatsLine {
             events_missed: stats.events_missed,
             permitted_rate: permitted_rate as u64,
             refused: stats.refused.iter().map(|(reason, count)| (reason.as_str(), count)).collect(),
+            service: service.into(),
         }
     }
 }
@@ -213,6 +248,9 @@ pub struct EventLine {
     pub cluster: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub control: Option<String>,
+    /// Where calls are taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phi: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -226,9 +264,16 @@ pub struct EventLine {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub addr: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub patterns: Option<Vec<Pattern>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
+    pub call: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pattern: Option<Pattern>,
+    /// A text for people, or what somebody is called with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<serde_json::Value>,
 }
 
 /// The library's kinds of events with their names.
@@ -243,21 +288,34 @@ pub const EVENTS: [(EventKind, &str); 12] = [
     (EventKind::Expire, "expire"),
     (EventKind::AddressConflict, "address_conflict"),
     (EventKind::WrongCluster, "wrong_cluster"),
-    (EventKind::Missed, "missed"),
+    (EventKind::Missed, EventLine::MISSED),
     (EventKind::Stopped, "stopped"),
 ];
 
 impl EventLine {
+    pub const MISSED: &'static str = "missed";
+
     /// What comes first: the node is bound.
-    pub fn ready(node: &Gossiper, cluster: &str, control: Option<&std::path::Path>) -> EventLine {
+    pub fn ready(
+        node: &Gossiper,
+        cluster: &str,
+        control: Option<&std::path::Path>,
+        listen: Option<SocketAddr>,
+    ) -> EventLine {
         EventLine {
             event: "ready",
             peer: Some(node.peer().to_string()),
             generation: Some(node.generation()),
             cluster: Some(cluster.to_owned()),
             control: control.map(|path| path.display().to_string()),
+            listen: listen.map(|addr| addr.to_string()),
             ..EventLine::default()
         }
+    }
+
+    /// The reader was too slow.
+    pub fn missed(count: u64) -> EventLine {
+        EventLine { event: EventLine::MISSED, count: Some(count), ..EventLine::default() }
     }
 
     /// An event as it is told at `now` on the node's clock; `None` for a kind that this program does not know.
@@ -291,7 +349,8 @@ impl EventLine {
             }
             Event::Missed { count } => line.count = Some(*count),
             Event::Stopped { panicked } => {
-                line.message = panicked.map(|thread| format!("the node's thread {thread} panicked, which is a bug"));
+                let text = |thread| format!("the node's thread {thread} panicked, which is a bug").into();
+                line.message = panicked.map(text);
             }
             _ => return None,
         }

@@ -75,7 +75,10 @@ fn line(row: &[Cell], widths: &[usize]) -> String {
     for (n, (cell, width)) in row.iter().zip(widths).enumerate() {
         let gap = if n == 0 { 0 } else { GAP };
         line.push_str(&" ".repeat(gap));
-        let text = cell.filled(*width);
+        let mut text = cell.filled(*width);
+        if n + 1 == row.len() {
+            text.truncate(text.trim_end().len());
+        }
         if cell.style.is_plain() || text.trim().is_empty() {
             line.push_str(&text);
         } else {
@@ -109,6 +112,8 @@ mod tests {
         assert_eq!(wide[0], "PEER            KEYS  STATE");
         assert_eq!(wide[1], "127.0.0.1:9000     7  \u{1b}[32malive\u{1b}[0m");
         assert_eq!(lines(&[], 10), [""; 0]);
+        let rows = [vec![Cell::left("A").styled(HEADING)], vec![Cell::left("longer")]];
+        assert_eq!(lines(&rows, 80), ["\u{1b}[1mA\u{1b}[0m", "longer"]);
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! An agent that runs.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -23,6 +25,50 @@ pub struct Agent {
     pub control: PathBuf,
     /// Where its control socket is, unless it was told another place.
     pub folder: TempDir,
+    _commands: Commands,
+}
+
+/// What an agent has run, and all that this has started in turn: it ends with this value, where the system tells what belongs to it.
+struct Commands {
+    mark: String,
+}
+
+impl Commands {
+    const MARK: &str = "GRAPEVINE_TEST_MARK";
+
+    /// Those of an agent that is started by this command.
+    fn of(agent: &mut Command) -> Commands {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        let mark = format!("{}-{}", std::process::id(), LAST.fetch_add(1, Ordering::Relaxed));
+        agent.env(Commands::MARK, &mark);
+        Commands { mark: format!("{}={mark}", Commands::MARK) }
+    }
+
+    fn running(&self) -> Vec<Pid> {
+        let is_marked = |process: &Path| {
+            let environment = fs::read(process.join("environ")).unwrap_or_default();
+            environment.split(|byte| *byte == 0).any(|variable| variable == self.mark.as_bytes())
+        };
+        let all = fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path());
+        let marked = all.filter(|process| is_marked(process));
+        let ids = marked.filter_map(|process| process.file_name()?.to_str()?.parse().ok());
+        ids.filter_map(Pid::from_raw).collect()
+    }
+}
+
+impl Drop for Commands {
+    fn drop(&mut self) {
+        // Some may be just starting others.
+        loop {
+            let running = self.running();
+            if running.is_empty() {
+                return;
+            }
+            for process in running {
+                let _ = kill_process(process, Signal::KILL);
+            }
+        }
+    }
 }
 
 impl Agent {
@@ -54,12 +100,13 @@ impl Agent {
             command.arg("--json");
         }
         prepare(&mut command);
+        let commands = Commands::of(&mut command);
         let mut process = Process::start(&mut command);
         let mut stdio = Conversation::over_stdio(&mut process);
         let ready = stdio.next_event().unwrap_or_else(|| panic!("it does not start: {}", process.errors()));
         assert_eq!(ready["event"], "ready", "{ready}");
         let peer = ready["peer"].as_str().unwrap().to_owned();
-        Agent { process, stdio, peer, ready, control, folder }
+        Agent { process, stdio, peer, ready, control, folder, _commands: commands }
     }
 
     pub fn connect(&self) -> Conversation {

@@ -56,6 +56,11 @@ impl Conversation {
         }
     }
 
+    /// Hears no more.
+    pub fn read_no_more(&mut self) {
+        self.stream.as_ref().unwrap().shutdown(Shutdown::Read).unwrap();
+    }
+
     /// Sends a request and takes the reply to it, which repeats its id. One without an id is given one.
     pub fn ask(&mut self, mut request: Value) -> Value {
         self.asked += 1;

@@ -1,5 +1,6 @@
 //! The program in a process of its own.
 
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -8,7 +9,7 @@ use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Receiver, unbounded};
 use parking_lot::Mutex;
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, test_kill_process, waitpid};
 
 use super::until;
 
@@ -123,6 +124,13 @@ impl Drop for Process {
 /// Sends a signal to any process.
 pub fn signal_to(process: u32, signal: Signal) {
     kill_process(Pid::from_raw(process as i32).unwrap(), signal).unwrap();
+}
+
+/// Whether a process runs; one that has ended may be left for its parent to notice.
+pub fn is_running(id: &str) -> bool {
+    let id = id.trim();
+    let ended = fs::read_to_string(format!("/proc/{id}/stat")).is_ok_and(|stat| stat.contains(") Z "));
+    !ended && test_kill_process(Pid::from_raw(id.parse().unwrap()).unwrap()).is_ok()
 }
 
 /// What became of a process.

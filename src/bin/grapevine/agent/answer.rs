@@ -8,9 +8,12 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
+use crate::agent::calls::Act;
+use crate::agent::offers::{CallReply, Serve};
 use crate::agent::{Agent, session};
 use crate::json::Json;
 use crate::lines::{Line, MAX_REQUEST_BYTES};
+use crate::protocol::services::ServiceLine;
 use crate::protocol::{Code, EntryLine, MemberLine, Problem, Reply, StatsLine};
 
 #[derive(Deserialize)]
@@ -58,17 +61,26 @@ struct Subscribe {
 struct Nothing {}
 
 /// The names of all requests.
-const NAMES: &str = "set, delete, get, keys, state, members, stats, subscribe, forget and leave";
+const NAMES: &str =
+    "set, delete, get, keys, state, members, services, stats, subscribe, act, serve, reply, forget and leave";
 
-/// Carries out a request: the reply, and the events that are to follow if it asked for some.
-pub fn answer(agent: &Agent, request: &Line<'_>) -> (Reply, Option<EventFilter>) {
-    let (id, carried_out) = match parse(request) {
+/// What a request comes to.
+pub enum Asked {
+    /// It was carried out.
+    Done(Box<Reply>),
+    /// Events are to follow.
+    Events(EventFilter),
+    Act(Act),
+    Serve(Serve),
+    Reply(CallReply),
+    Leave,
+}
+
+/// Carries out a request, as far as that takes nothing but the agent; with its id.
+pub fn answer(agent: &Agent, request: &Line<'_>) -> (Box<RawValue>, Result<Asked, Problem>) {
+    match parse(request) {
         Ok((id, name, fields)) => (id, carry_out(agent, &name, fields)),
         Err((id, problem)) => (id, Err(problem)),
-    };
-    match carried_out {
-        Ok((reply, events)) => (Reply { id, ok: Some(true), ..reply }, events),
-        Err(problem) => (Reply { id, error: Some(problem), ..Reply::default() }, None),
     }
 }
 
@@ -96,7 +108,7 @@ fn parse(request: &Line<'_>) -> Result<Parsed, (Box<RawValue>, Problem)> {
     }
 }
 
-fn carry_out(agent: &Agent, name: &str, fields: Fields) -> Result<(Reply, Option<EventFilter>), Problem> {
+fn carry_out(agent: &Agent, name: &str, fields: Fields) -> Result<Asked, Problem> {
     let node = &agent.node;
     let reply = match name {
         "set" => set(node, fields_of(name, fields)?)?,
@@ -115,12 +127,22 @@ fn carry_out(agent: &Agent, name: &str, fields: Fields) -> Result<(Reply, Option
         }
         "stats" => {
             fields_of::<Nothing>(name, fields)?;
-            Reply { stats: Some(StatsLine::new(&node.stats(), node.permitted_rate())), ..Reply::default() }
+            let stats = StatsLine::new(&node.stats(), node.permitted_rate(), agent.service.stats());
+            Reply { stats: Some(stats), ..Reply::default() }
         }
+        "services" => {
+            fields_of::<Nothing>(name, fields)?;
+            let services = agent.service.services().into_iter();
+            let services = services.map(|info| ServiceLine::new(info, node.peer())).collect();
+            Reply { services: Some(services), ..Reply::default() }
+        }
+        "act" => return fields_of(name, fields).map(Asked::Act),
+        "serve" => return fields_of(name, fields).map(Asked::Serve),
+        "reply" => return fields_of(name, fields).map(Asked::Reply),
         "subscribe" => {
             let Subscribe { prefix } = fields_of(name, fields)?;
             node.check()?;
-            return Ok((Reply::default(), Some(session::filter(prefix))));
+            return Ok(Asked::Events(session::filter(prefix)));
         }
         "forget" => {
             let Forget { peer } = fields_of(name, fields)?;
@@ -129,15 +151,14 @@ fn carry_out(agent: &Agent, name: &str, fields: Fields) -> Result<(Reply, Option
         }
         "leave" => {
             fields_of::<Nothing>(name, fields)?;
-            agent.leave()?;
-            Reply::default()
+            return Ok(Asked::Leave);
         }
         other => {
             let text = format!("`{other}` is unknown; there are {NAMES}");
             return Err(Problem::new(Code::UnknownCommand, text));
         }
     };
-    Ok((reply, None))
+    Ok(Asked::Done(Box::new(reply)))
 }
 
 fn fields_of<T: DeserializeOwned>(name: &str, fields: Fields) -> Result<T, Problem> {

@@ -1,24 +1,37 @@
 //! `grapevine agent`: one node in the foreground, and everybody who talks to it.
 
 mod answer;
+mod calls;
 mod control;
+mod events;
 mod hook;
+mod offers;
+mod output;
 mod remember;
+mod serve;
+mod services;
 mod session;
+mod shell;
 mod system;
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::{Sender, bounded, select};
-use grapevine::{Builder, DetectorConfig, Error, EventFilter, Gossiper, Limits, Subscription, Value};
+use crossbeam_channel::{Receiver, Sender, bounded, never, select};
+use grapevine::service::{Pattern, Service};
+use grapevine::{Builder, DetectorConfig, Error, EventFilter, Gossiper, Limits, Value};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::agent::calls::InFlight;
 use crate::agent::control::Control;
+use crate::agent::events::Events;
+use crate::agent::serve::Commands;
+use crate::agent::shell::{FINISH_TIME, Groups};
 use crate::args::AgentArgs;
 use crate::failure::Failure;
 use crate::json;
@@ -38,12 +51,20 @@ const EVENTS_WAITING: usize = 512;
 /// What the parts of a running agent share.
 pub struct Agent {
     pub node: Gossiper,
+    pub service: Service,
     pub cluster: String,
     pub control: Option<PathBuf>,
     leave_time: Duration,
     end: Sender<End>,
     /// Whoever has something to write has a clone, until the end is near: when all are gone everything is written.
     writing: Mutex<Option<Sender<()>>>,
+    /// Closed when the node has left.
+    left: Receiver<()>,
+    /// Calls of clients.
+    calls: InFlight,
+    commands: Commands,
+    /// What commands answer, and programs.
+    served: Mutex<BTreeSet<Pattern>>,
 }
 
 /// Why an agent ends.
@@ -60,24 +81,54 @@ enum End {
 /// Runs a node until something ends it.
 pub fn run(args: AgentArgs) -> Result<(), Failure> {
     let (end, ends) = bounded(8);
-    watch_signals(end.clone()).map_err(|error| Failure::Failed(format!("cannot take signals: {error}")))?;
+    let (for_calls, for_events) = (Groups::default(), Groups::default());
+    let all_commands = [for_calls.clone(), for_events.clone()];
+    watch_signals(end.clone(), all_commands)
+        .map_err(|error| Failure::Failed(format!("cannot take signals: {error}")))?;
     let hook = args.on_event.as_ref().map(|command| hook::Hook::new(command, &args)).transpose()?;
     let leave_time = leave_time(&args)?;
-    let builder = builder(&args)?;
-    let control = bind_control(&args)?;
+    let service_config = services::config(&args)?;
+    let bind = services::bind(&args, &service_config)?;
+    let builder = builder(&args, &bind)?;
+    let control = bind_control(&args, &bind)?;
+    let path = control.as_ref().map(|control| control.path.clone());
+    let commands = Commands::new(&args, path.clone(), for_calls)?;
     let remembered = args.remember.clone().map(|file| remember::Remembered::load(file, &args.cluster));
     // All have every event from the first one on: a seed on the same network answers within a millisecond.
-    let subscribe = |node: &Gossiper| {
-        let hook_events = hook.as_ref().map(|hook| node.subscribe_to(hook.filter()));
-        (node.subscribe(), hook_events, node.subscribe_to(EventFilter::all().kinds([])))
+    let mut refused = None;
+    let prepare = |node: &Gossiper| {
+        let started = services::start(service_config, &commands, node);
+        // Nobody is to hear of a node without the service that was asked for.
+        let service = started.map_err(|failure| refused = Some(failure)).inspect_err(|()| node.stop()).ok()?;
+        let hook_events = hook.as_ref().map(|hook| hook.subscribe(node, &service));
+        let events = Events::new(node, EventFilter::all(), Some(&service));
+        let stopped = node.subscribe_to(EventFilter::all().kinds([]));
+        Some((service, events, hook_events, stopped))
     };
-    let (node, (events, hook_events, stopped)) = builder.start_after(subscribe)?;
-    let path = control.as_ref().map(|control| control.path.clone());
+    let started = builder.start_after(prepare);
+    if let Some(failure) = refused {
+        return Err(failure);
+    }
+    let (node, prepared) = started?;
+    let (service, events, hook_events, stopped) = prepared.ok_or(Error::Stopped)?;
     let (writing, written) = bounded(0);
-    let writing = Mutex::new(Some(writing));
-    let agent = Arc::new(Agent { node, cluster: args.cluster.clone(), control: path, leave_time, end, writing });
+    let (leaving, left) = bounded(0);
+    let served = commands.patterns().cloned().collect();
+    let agent = Arc::new(Agent {
+        node,
+        service,
+        cluster: args.cluster.clone(),
+        control: path,
+        leave_time,
+        end,
+        writing: Mutex::new(Some(writing)),
+        left,
+        calls: InFlight::default(),
+        commands,
+        served: Mutex::new(served),
+    });
     let running = match hook.zip(hook_events) {
-        Some((hook, events)) => Some(hook.start(&agent, events).map_err(thread_failed)?),
+        Some((hook, events)) => Some(hook.start(&agent, events, for_events).map_err(thread_failed)?),
         None => None,
     };
     if let Some(remembered) = remembered {
@@ -96,6 +147,10 @@ pub fn run(args: AgentArgs) -> Result<(), Failure> {
     // Nobody else finds this agent from here on.
     drop(control);
     let ended = leave(&agent, &end);
+    // Calls that are still under way end in an error.
+    drop(leaving);
+    agent.service.close();
+    agent.kill_commands();
     drop(agent.writing.lock().unwrap_or_else(PoisonError::into_inner).take());
     // It ends when the last writer is gone; one may have a reader who does not read.
     let _ = written.recv_timeout(FLUSH_TIME);
@@ -109,9 +164,9 @@ fn thread_failed(error: io::Error) -> Failure {
     Failure::Failed(format!("cannot start a thread: {error}"))
 }
 
-fn builder(args: &AgentArgs) -> Result<Builder, Failure> {
+fn builder(args: &AgentArgs, bind: &str) -> Result<Builder, Failure> {
     let mut builder = Gossiper::builder()
-        .bind(args.bind.as_str())
+        .bind(bind)
         .seeds(args.seed.iter().map(|seed| seed.trim()).filter(|seed| !seed.is_empty()))
         .cluster(args.cluster.as_str())
         .interval(args.interval)
@@ -159,14 +214,15 @@ fn leave_time(args: &AgentArgs) -> Result<Duration, Failure> {
 }
 
 /// Binds the control socket that was asked for, or the default one if there is a place for it.
-fn bind_control(args: &AgentArgs) -> Result<Option<Control>, Failure> {
+fn bind_control(args: &AgentArgs, bind: &str) -> Result<Option<Control>, Failure> {
     if let Some(path) = args.control.clone() {
         return Control::bind(path).map(Some).map_err(Failure::failed);
     }
-    if args.stdio || place::port(&args.bind) == Some(0) {
+    let port = place::gossip_port(Some(bind), None);
+    if args.stdio || port == Some(0) {
         return Ok(None);
     }
-    let path = place::default_control(Some(&args.bind));
+    let path = place::default_control(port);
     let prepared = place::prepare_default(&path).map_err(control::Refusal::NoPlace);
     match prepared.and_then(|()| Control::bind(path)) {
         Ok(control) => Ok(Some(control)),
@@ -180,8 +236,8 @@ fn bind_control(args: &AgentArgs) -> Result<Option<Control>, Failure> {
     }
 }
 
-/// The first signal has the node leave; the second one ends the process.
-fn watch_signals(end: Sender<End>) -> io::Result<()> {
+/// The first signal has the node leave; the second one ends the process, with these commands.
+fn watch_signals(end: Sender<End>, commands: [Groups; 2]) -> io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     if !is_ignored(SIGHUP) {
         // The terminal was closed.
@@ -190,6 +246,9 @@ fn watch_signals(end: Sender<End>) -> io::Result<()> {
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
         for (n, signal) in signals.forever().enumerate() {
             if n > 0 {
+                for commands in &commands {
+                    commands.kill_all();
+                }
                 std::process::exit(128 + signal);
             }
             let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");
@@ -208,16 +267,13 @@ fn is_ignored(signal: i32) -> bool {
 }
 
 /// Prints events on a thread of its own, for standard output may block.
-fn print_events(agent: &Arc<Agent>, events: Subscription, json: bool) -> io::Result<()> {
-    let (agent, writing) = (agent.clone(), agent.writing());
+fn print_events(agent: &Arc<Agent>, events: Events, json: bool) -> io::Result<()> {
+    let (ready, writing) = (agent.ready(), agent.writing());
     thread::Builder::new().name("printer".to_owned()).spawn(move || {
         let _writing = writing;
-        let ready = EventLine::ready(&agent.node, &agent.cluster, agent.control.as_deref());
         let mut readable = print(&ready, json);
-        for event in events.iter() {
-            if let (true, Some(event_line)) = (readable, EventLine::new(&event, agent.node.now())) {
-                readable = print(&event_line, json);
-            }
+        while let Some(event) = events.next(&never()) {
+            readable = readable && print(&event, json);
         }
     })?;
     Ok(())
@@ -235,15 +291,34 @@ fn print(event: &EventLine, json: bool) -> bool {
 }
 
 impl Agent {
+    /// What is told first.
+    fn ready(&self) -> EventLine {
+        EventLine::ready(&self.node, &self.cluster, self.control.as_deref(), self.service.local_addr())
+    }
+
     /// Held by whoever has something to write: the end waits for that.
     pub fn writing(&self) -> Option<Sender<()>> {
         self.writing.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Leaves for somebody who asked.
+    fn served(&self) -> MutexGuard<'_, BTreeSet<Pattern>> {
+        self.served.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Leaves, for somebody who asked or at the end. Who has called is answered before, if that does not take too long.
     pub fn leave(&self) -> Result<(), Error> {
-        log::info!("leaving, as asked");
+        let is_called = self.service.local_addr().is_some() && !self.served().is_empty();
+        if is_called && self.node.check().is_ok() && !self.service.drain(FINISH_TIME) {
+            self.kill_commands();
+        }
         self.node.leave(self.leave_time)
+    }
+
+    fn kill_commands(&self) {
+        let killed = self.commands.kill();
+        if killed > 0 {
+            log::warn!("{killed} commands for calls still ran and were killed");
+        }
     }
 }
 
@@ -253,7 +328,7 @@ fn leave(agent: &Agent, end: &End) -> Result<(), Failure> {
         End::Gone(why) => log::info!("{why}: leaving"),
         End::Stopped => {}
     }
-    match agent.node.leave(agent.leave_time) {
+    match agent.leave() {
         Ok(()) | Err(Error::Stopped) => Ok(()),
         Err(error @ Error::TimedOut(_)) => {
             log::warn!("{}", Problem::from(error).message);

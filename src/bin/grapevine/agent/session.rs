@@ -5,18 +5,26 @@ use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded, select};
-use grapevine::{Event, EventFilter, Subscription};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use grapevine::EventFilter;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use serde_json::value::RawValue;
 
-use crate::agent::answer;
+use crate::agent::answer::{self, Asked};
+use crate::agent::calls::{self, InFlight};
+use crate::agent::events::Events;
+use crate::agent::offers::Offers;
 use crate::agent::{Agent, End};
-use crate::lines::{Lines, MAX_REQUEST_BYTES};
-use crate::protocol::{EventLine, line};
+use crate::lines::{Line, Lines, MAX_REQUEST_BYTES};
+use crate::protocol::{Problem, Reply, line};
 
 /// Where replies and events go, a line at a time.
-type Writer = Arc<Mutex<Box<dyn Write + Send>>>;
+pub type Writer = Arc<Mutex<Box<dyn Write + Send>>>;
 
+/// How often is looked whether a client that has said everything still waits for replies.
+const LOOK: Duration = Duration::from_millis(100);
 /// Why an agent ends that speaks the line protocol over standard output.
 const NOBODY_READS: &str = "nobody reads the output";
 
@@ -26,6 +34,11 @@ struct Session {
     writer: Writer,
     is_stdio: bool,
     following: Option<Following>,
+    calls: InFlight,
+    /// Held by whoever replies later.
+    replying: Sender<()>,
+    replied: Receiver<()>,
+    offers: Offers,
 }
 
 /// A thread that writes events.
@@ -39,11 +52,21 @@ struct Following {
 pub fn over_socket(agent: &Arc<Agent>, stream: UnixStream) -> io::Result<()> {
     let stream = Arc::new(stream);
     let writer: Writer = Arc::new(Mutex::new(Box::new(SharedStream(stream.clone()))));
-    let mut session = Session { agent: agent.clone(), writer, is_stdio: false, following: None };
+    let mut session = Session::new(agent, writer, false);
     let result = session.run(&*stream);
+    if result.is_ok() {
+        session.wait_for_replies(|| has_gone(&stream));
+    }
     // What writes events may be waiting for a reader who has gone.
     let _ = stream.shutdown(Shutdown::Both);
     result
+}
+
+/// Whether a client has closed both sides of its connection.
+fn has_gone(stream: &UnixStream) -> bool {
+    let mut polled = [PollFd::new(stream, PollFlags::empty())];
+    let looked = rustix::io::retry_on_intr(|| poll(&mut polled, Some(&Timespec::default())));
+    looked.is_err() || !polled[0].revents().is_empty()
 }
 
 /// One descriptor for reading and writing, for there may be few.
@@ -60,11 +83,10 @@ impl Write for SharedStream {
 }
 
 /// Talks over standard input and output, with all events from the first one on.
-pub fn over_stdio(agent: &Arc<Agent>, events: Subscription) -> io::Result<()> {
-    let (agent, writer): (_, Writer) = (agent.clone(), Arc::new(Mutex::new(Box::new(io::stdout()))));
-    let mut session = Session { agent: agent.clone(), writer, is_stdio: true, following: None };
-    let ready = EventLine::ready(&agent.node, &agent.cluster, agent.control.as_deref());
-    if session.write(&line(&ready)).is_err() {
+pub fn over_stdio(agent: &Arc<Agent>, events: Events) -> io::Result<()> {
+    let agent = agent.clone();
+    let mut session = Session::new(&agent, Arc::new(Mutex::new(Box::new(io::stdout()))), true);
+    if session.write(&line(&agent.ready())).is_err() {
         let _ = agent.end.try_send(End::Gone(NOBODY_READS));
     }
     session.follow(events, agent.writing())?;
@@ -82,23 +104,78 @@ pub fn over_stdio(agent: &Arc<Agent>, events: Subscription) -> io::Result<()> {
 }
 
 impl Session {
-    /// Answers one request after the other until the input ends.
+    fn new(agent: &Arc<Agent>, writer: Writer, is_stdio: bool) -> Session {
+        let offers = Offers::new(agent, &writer);
+        let (replying, replied) = bounded(0);
+        let (agent, calls) = (agent.clone(), InFlight::default());
+        Session { agent, writer, is_stdio, following: None, calls, replying, replied, offers }
+    }
+
+    /// Answers one request after the other until the input ends. Those that are calls are answered when they are done.
     fn run(&mut self, input: impl Read) -> io::Result<()> {
         let mut lines = Lines::new(input, MAX_REQUEST_BYTES);
-        while let Some(request) = lines.next()? {
-            // The end of the agent waits for the reply, and for whoever is to write events.
-            let writing = self.agent.writing();
-            let (reply, events) = answer::answer(&self.agent, &request);
-            // What happens from here on is told after the reply. What happens before the earlier subscription has ended may be told
-            // by both, but by one at least.
-            let events = events.map(|filter| self.agent.node.subscribe_to(filter));
-            if events.is_some() {
-                self.stop_following();
+        let mut end = lines.next();
+        while let Ok(Some(request)) = end {
+            if let Err(error) = self.answer(&request) {
+                end = Err(error);
+                break;
             }
-            self.write(&line(&reply))?;
-            events.map_or(Ok(()), |events| self.follow(events, writing))?;
+            end = lines.next();
         }
-        Ok(())
+        self.offers.withdraw();
+        end.map(drop)
+    }
+
+    /// Waits until every request was answered, which calls are when they are done, or until the client has gone.
+    fn wait_for_replies(self, has_gone: impl Fn() -> bool) {
+        drop(self.replying);
+        while !has_gone() && self.replied.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {}
+    }
+
+    fn answer(&mut self, request: &Line<'_>) -> io::Result<()> {
+        // The end of the agent waits for the reply, and for whoever is to write events.
+        let writing = self.agent.writing();
+        let (id, asked) = answer::answer(&self.agent, request);
+        match asked {
+            Ok(Asked::Done(reply)) => self.reply(id, Ok(*reply)),
+            Ok(Asked::Events(filter)) => {
+                // What happens from here on is told after the reply. What happens before the earlier subscription has ended may be
+                // told by both, but by one at least.
+                let events = Events::new(&self.agent.node, filter, Some(&self.agent.service));
+                self.stop_following();
+                self.reply(id, Ok(Reply::default()))?;
+                self.follow(events, writing)
+            }
+            Ok(Asked::Act(act)) => {
+                match calls::start(&self.agent, &self.calls, &self.writer, self.replying.clone(), &id, act) {
+                    Ok(()) => Ok(()),
+                    Err(problem) => self.reply(id, Err(problem)),
+                }
+            }
+            Ok(Asked::Serve(serve)) => {
+                let offered = self.offers.serve(serve);
+                self.reply(id, offered)
+            }
+            Ok(Asked::Reply(reply)) => self.reply(id, self.offers.reply(reply)),
+            Ok(Asked::Leave) => self.leave(id, writing),
+            Err(problem) => self.reply(id, Err(problem)),
+        }
+    }
+
+    /// Meanwhile the client may have calls to answer.
+    fn leave(&self, id: Box<RawValue>, writing: Option<Sender<()>>) -> io::Result<()> {
+        let (agent, writer, replying) = (self.agent.clone(), self.writer.clone(), self.replying.clone());
+        let leave = move || {
+            let _writing = (writing, replying);
+            log::info!("leaving, as asked");
+            let left = agent.leave().map(|()| Reply::default());
+            let _ = write(&writer, &line(&Reply::to(id, left.map_err(Problem::from))));
+        };
+        thread::Builder::new().name("leave".to_owned()).spawn(leave).map(drop)
+    }
+
+    fn reply(&self, id: Box<RawValue>, carried_out: Result<Reply, Problem>) -> io::Result<()> {
+        self.write(&line(&Reply::to(id, carried_out)))
     }
 
     fn write(&self, text: &str) -> io::Result<()> {
@@ -114,12 +191,12 @@ impl Session {
     }
 
     /// Writes events from here on.
-    fn follow(&mut self, events: Subscription, writing: Option<Sender<()>>) -> io::Result<()> {
+    fn follow(&mut self, events: Events, writing: Option<Sender<()>>) -> io::Result<()> {
         let (agent, writer, is_stdio) = (self.agent.clone(), self.writer.clone(), self.is_stdio);
         let (stop, stopped) = bounded(0);
         let thread = thread::Builder::new().name("events".to_owned()).spawn(move || {
             let _writing = writing;
-            if write_events(&agent, &events, &stopped, &writer).is_err() && is_stdio {
+            if write_events(&events, &stopped, &writer).is_err() && is_stdio {
                 let _ = agent.end.try_send(End::Gone(NOBODY_READS));
             }
         })?;
@@ -128,33 +205,19 @@ impl Session {
     }
 }
 
-fn write(writer: &Writer, text: &str) -> io::Result<()> {
+/// Writes a line, with its end.
+pub fn write(writer: &Writer, text: &str) -> io::Result<()> {
     let mut out = writer.lock().unwrap_or_else(PoisonError::into_inner);
     out.write_all(text.as_bytes())?;
     out.flush()
 }
 
-fn write_events(agent: &Agent, events: &Subscription, stopped: &Receiver<()>, writer: &Writer) -> io::Result<()> {
-    let tell = |event: &Event| {
-        let text = EventLine::new(event, agent.node.now()).map(|event| line(&event));
-        text.map_or(Ok(()), |text| write(writer, &text))
-    };
-    loop {
-        let missed = events.missed();
-        if missed > 0 {
-            tell(&Event::Missed { count: missed })?;
-        }
-        select! {
-            recv(events.receiver()) -> event => {
-                let Ok(event) = event else { return Ok(()) };
-                tell(&event)?;
-            }
-            recv(stopped) -> _ => {
-                let waiting = events.receiver().len();
-                return events.receiver().try_iter().take(waiting).try_for_each(|event| tell(&event));
-            }
-        }
+/// Until there are no more, or nobody wants them any more, but for those that wait.
+fn write_events(events: &Events, stopped: &Receiver<()>, writer: &Writer) -> io::Result<()> {
+    while let Some(event) = events.next(stopped) {
+        write(writer, &line(&event))?;
     }
+    events.waiting().iter().try_for_each(|event| write(writer, &line(event)))
 }
 
 /// The events that a request for them means.
