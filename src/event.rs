@@ -213,11 +213,6 @@ impl EventFilter {
         self
     }
 
-    /// Whether it is for nothing but the end.
-    pub(crate) fn takes_no_kind(&self) -> bool {
-        self.kinds.as_ref().is_some_and(Vec::is_empty)
-    }
-
     /// Whether the event passes.
     pub fn takes(&self, event: &Event) -> bool {
         let kind = event.kind();

@@ -313,14 +313,7 @@ impl Gossiper {
 
     /// The events that pass `filter` from now on.
     pub fn subscribe_to(&self, filter: EventFilter) -> Subscription {
-        // A channel takes its memory at once, some hundred bytes for each event.
-        let capacity = if filter.takes_no_kind() { 0 } else { self.inner.events };
-        self.subscribe_within(filter, capacity)
-    }
-
-    /// [`Gossiper::subscribe_to`] with another number of events that may wait.
-    pub(crate) fn subscribe_within(&self, filter: EventFilter, capacity: usize) -> Subscription {
-        Subscribers::subscribe(&self.inner.shared.subscribers, filter, capacity)
+        Subscribers::subscribe(&self.inner.shared.subscribers, filter, self.inner.events)
     }
 
     /// Waits until `holds` is true: it is called now and after every event, on this thread and without any lock. False if

@@ -83,7 +83,8 @@ impl<'a> Call<'a> {
     pub fn send<R: DeserializeOwned>(self) -> Result<R, ActError> {
         let shared = self.shared;
         let begun = sync::now();
-        let result = self.outcome(begun).and_then(|result| {
+        let outcome = self.prepare(begun).and_then(|attempt| attempt.make(true));
+        let result = outcome.and_then(|result| {
             json::check(&result).map_err(ActError::InvalidResult)?;
             serde_json::from_str(&result).map_err(|error| ActError::InvalidResult(error.to_string()))
         });
@@ -102,10 +103,6 @@ impl<'a> Call<'a> {
     /// [`ActError::MessageTooLarge`], [`ActError::TimedOut`] and [`ActError::Stopped`]: it was not sent.
     pub fn tell(self) -> Result<(), ActError> {
         self.prepare(sync::now())?.make(false).map(drop)
-    }
-
-    fn outcome(self, begun: Instant) -> Outcome {
-        self.prepare(begun)?.make(true)
     }
 
     fn prepare(self, begun: Instant) -> Result<Attempt<'a>, ActError> {
@@ -363,7 +360,6 @@ impl Attempt<'_> {
             action: action.clone(),
             message: self.message,
             deadline,
-            timed_out: ActError::TimedOut { after: self.timeout },
             reply: reply.clone(),
             under_way: UnderWay::begin(self.shared),
         };
@@ -391,7 +387,6 @@ struct RunHere {
     action: Arc<Action>,
     message: Message,
     deadline: Instant,
-    timed_out: ActError,
     reply: Arc<Oneshot<Outcome>>,
     under_way: UnderWay,
 }
@@ -405,8 +400,8 @@ impl RunHere {
 impl Work for RunHere {
     fn run(self) {
         if sync::now() > self.deadline {
-            // Nobody waits for it any more.
-            return self.reply.give(Err(self.timed_out));
+            // Whoever waited for it knows.
+            return;
         }
         self.reply.give(self.action.run(self.message, self.deadline));
     }

@@ -27,9 +27,8 @@ use crate::subscription::Subscription;
 use crate::sync::{self, select};
 use crate::value::Value;
 
-/// Events of the node that wait to be looked at; beyond them every node is looked at afresh. They take some hundred bytes each.
-const MEMBERSHIP_WAITING: usize = 256;
-/// Nothing may come for so long before a service that drains is closed: others have heard by then that it offers nothing.
+/// Nothing may come for so long before a service that drains is closed. Who has not heard by then that it offers nothing finds nobody
+/// listening, and calls somebody else.
 const QUIET_TIME: Duration = Duration::from_millis(500);
 /// How often a service that drains looks whether it is done.
 const DRAIN_PERIOD: Duration = Duration::from_millis(10);
@@ -77,7 +76,7 @@ impl Service {
         }
         let shared = Arc::new(Shared::new(node.clone(), addr, config));
         let watched = shared.clone();
-        let events = node.subscribe_within(membership(), MEMBERSHIP_WAITING);
+        let events = node.subscribe_to(membership());
         if let Err(error) = threads::spawn("directory", move || watch(&events, &watched)) {
             close(&shared, None);
             return Err(Error::Thread(error));

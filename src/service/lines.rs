@@ -12,9 +12,8 @@ use crate::sync;
 const CHUNK: usize = 4 << 10;
 /// Of a line that is not taken so much is shown: more than what surrounds a message takes.
 const BEGINNING: usize = 16 << 10;
-/// How long a line waits for room among the long ones before it is not taken, and how often it looks.
+/// How long a line waits for room among the long ones before it is not taken.
 const ROOM_PATIENCE: Duration = Duration::from_secs(1);
-const ROOM_PERIOD: Duration = Duration::from_millis(10);
 
 /// The next line.
 #[derive(Debug, PartialEq)]
@@ -112,7 +111,7 @@ impl Lines {
             (self.start, self.searched, self.end) = (0, 0, 0);
             if self.buffer.len() > SMALL {
                 self.buffer = Vec::new();
-                self.share.become_room_for(0);
+                self.share.become_room_for(0, Duration::ZERO);
             }
         } else if len > self.limit + 1 {
             // The end of a line may take two bytes.
@@ -123,12 +122,8 @@ impl Lines {
         }
         if self.end == self.buffer.len() {
             let size = (self.buffer.len() * 2).max(CHUNK).min(self.limit + CHUNK);
-            let deadline = sync::now() + ROOM_PATIENCE.min(self.time);
-            while !self.share.become_room_for(size) {
-                if sync::now() >= deadline {
-                    return Err(NotTaken::NoRoom);
-                }
-                sync::thread::sleep(ROOM_PERIOD);
+            if !self.share.become_room_for(size, ROOM_PATIENCE.min(self.time)) {
+                return Err(NotTaken::NoRoom);
             }
             self.buffer.resize(size, 0);
         }

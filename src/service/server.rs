@@ -109,7 +109,8 @@ fn take_in(listener: &TcpListener, connections: &Arc<Connections>, shared: &Arc<
             shared.counters.refuse("connection_failed", None, &error);
             // Descriptors may be what there are too few of.
             connections.close_idle();
-            sync::thread::sleep(BACK_OFF);
+            // Or until it is closed.
+            let _ = shared.ended.recv_timeout(BACK_OFF);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A bounded channel as `crossbeam_channel` has it, as far as it is used.
+//! An unbounded channel as `crossbeam_channel` has it, as far as it is used.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -8,13 +8,8 @@ use std::time::{Duration, Instant};
 use crate::sync::model::lock::{Condvar, Mutex};
 use crate::sync::model::time::now;
 
-/// As many as memory has room for.
 pub(crate) fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
-    bounded(usize::MAX)
-}
-
-pub(crate) fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
-    let state = State { queue: VecDeque::new(), capacity, has_sender: true, receivers: 1 };
+    let state = State { queue: VecDeque::new(), has_sender: true, receivers: 1 };
     let channel = Arc::new(Channel { state: Mutex::new(state), arrived: Condvar::new() });
     (Sender(channel.clone()), Receiver(channel))
 }
@@ -26,7 +21,6 @@ struct Channel<T> {
 
 struct State<T> {
     queue: VecDeque<T>,
-    capacity: usize,
     has_sender: bool,
     receivers: usize,
 }
@@ -36,7 +30,7 @@ pub(crate) struct Sender<T>(Arc<Channel<T>>);
 /// `pub` because a public method hands it out.
 pub struct Receiver<T>(Arc<Channel<T>>);
 
-/// There is no room, or nobody receives.
+/// Nobody receives.
 pub(crate) struct NotSent;
 
 /// Nothing is there, or nothing came in time.
@@ -49,7 +43,7 @@ impl<T> Sender<T> {
 
     pub(crate) fn try_send(&self, value: T) -> Result<(), NotSent> {
         let mut state = self.0.state.lock();
-        if state.receivers == 0 || state.queue.len() >= state.capacity {
+        if state.receivers == 0 {
             return Err(NotSent);
         }
         state.queue.push_back(value);

@@ -44,6 +44,11 @@ impl Client {
         self.send_bytes(format!("{line}\n").as_bytes());
     }
 
+    /// How many bytes have come and were not read, up to a million.
+    pub fn arrived(&self) -> usize {
+        self.stream.get_ref().peek(&mut vec![0; 1_000_000]).unwrap()
+    }
+
     /// The next line; `None` if the connection has ended.
     pub fn line(&mut self) -> Option<Value> {
         let mut line = String::new();
