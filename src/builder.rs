@@ -9,6 +9,8 @@ use crate::config::{Config, Limits};
 use crate::detector::DetectorConfig;
 use crate::error::Error;
 use crate::gossiper::Gossiper;
+#[cfg(feature = "encryption")]
+use crate::keyring::Keyring;
 use crate::subscription::Subscription;
 use crate::value::Value;
 
@@ -84,6 +86,14 @@ impl Builder {
     #[must_use]
     pub fn cluster(mut self, name: impl Into<String>) -> Self {
         self.config.cluster = name.into();
+        self
+    }
+
+    /// The cluster's pre-shared keys.
+    #[cfg(feature = "encryption")]
+    #[must_use]
+    pub fn keyring(mut self, keyring: Keyring) -> Self {
+        self.config.keyring = Some(keyring);
         self
     }
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use crate::detector::DetectorConfig;
 use crate::error::Error;
+#[cfg(feature = "encryption")]
+use crate::keyring::Keyring;
 use crate::value::Value;
 
 /// The settings of a node. `Config::default()` is a node on `127.0.0.1` with a port that the system gives.
@@ -32,6 +34,11 @@ pub struct Config {
     /// The cluster's name, 1 to 64 bytes. Nodes of clusters with different names never exchange anything.
     /// Default `grapevine`.
     pub cluster: String,
+    /// The cluster's pre-shared keys, the same on every node. With them datagrams, and the calls of services, are encrypted and
+    /// authenticated, and whoever has none of them is no member. Default: none; then everything is plain, for everyone who
+    /// can read and write on the network.
+    #[cfg(feature = "encryption")]
+    pub keyring: Option<Keyring>,
     /// The time between two gossip rounds, 10 ms to 1 h, better the same on every node. Spreading (without early news)
     /// and failure detection take a few intervals; the idle cost is inversely proportional to it. Default 1 s.
     pub interval: Duration,
@@ -68,6 +75,8 @@ impl Default for Config {
             advertise: None,
             seeds: Vec::new(),
             cluster: "grapevine".to_owned(),
+            #[cfg(feature = "encryption")]
+            keyring: None,
             interval: Duration::from_secs(1),
             fanout: 3,
             detector: DetectorConfig::default(),

@@ -25,6 +25,8 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// A key is none, or keys cannot be held or changed so. The keyring is unchanged.
+    Keyring(String),
     /// A thread could not be started. Nothing is left running.
     Thread(io::Error),
     /// A value's own `Serialize` failed, or it is nested too deep. The map is unchanged.
@@ -96,6 +98,7 @@ impl fmt::Display for Error {
                 }
                 _ => write!(f, "cannot bind {addr}: {source}"),
             },
+            Error::Keyring(problem) => write!(f, "the keyring cannot be used so: {problem}"),
             Error::Thread(source) => write!(f, "cannot start a thread: {source}"),
             Error::Encode(problem) => write!(f, "the value cannot be encoded: {problem}"),
             Error::Decode(problem) => write!(f, "the value is not of the type asked for: {problem}"),

@@ -36,6 +36,8 @@ pub mod instant;
 mod msgpack;
 pub mod peer;
 pub mod error;
+#[cfg(feature = "encryption")]
+pub mod keyring;
 pub mod value;
 pub mod event;
 pub mod stats;

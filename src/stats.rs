@@ -16,12 +16,18 @@ pub enum Refusal {
     UnknownVersion,
     /// A key id that is not held here.
     UnknownKey,
+    /// Its authentication tag does not match: altered, forged, or of another cluster that has the same key.
+    Unauthentic,
+    /// Not encrypted, and this node requires it.
+    Unencrypted,
     /// A kind of message that this version does not have.
     UnknownKind,
     /// The structure is wrong.
     Malformed,
     /// Of another cluster.
     WrongCluster,
+    /// Made for another node or for another run of this one: misdirected, late, or recorded and sent again.
+    NotForThisRun,
     /// It claims to come from this node itself: an alias of its own address among the seeds, or a reflection.
     OwnMessage,
     /// It names an address that cannot be a peer's.
@@ -44,15 +50,18 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them, in the order of their counters.
-    pub const ALL: [Refusal; 17] = [
+    pub const ALL: [Refusal; 20] = [
         Refusal::TooLarge,
         Refusal::Foreign,
         Refusal::Checksum,
         Refusal::UnknownVersion,
         Refusal::UnknownKey,
+        Refusal::Unauthentic,
+        Refusal::Unencrypted,
         Refusal::UnknownKind,
         Refusal::Malformed,
         Refusal::WrongCluster,
+        Refusal::NotForThisRun,
         Refusal::OwnMessage,
         Refusal::BadAddress,
         Refusal::OwnState,
@@ -72,9 +81,12 @@ impl Refusal {
             Refusal::Checksum => "checksum",
             Refusal::UnknownVersion => "unknown_version",
             Refusal::UnknownKey => "unknown_key",
+            Refusal::Unauthentic => "unauthentic",
+            Refusal::Unencrypted => "unencrypted",
             Refusal::UnknownKind => "unknown_kind",
             Refusal::Malformed => "malformed",
             Refusal::WrongCluster => "wrong_cluster",
+            Refusal::NotForThisRun => "not_for_this_run",
             Refusal::OwnMessage => "own_message",
             Refusal::BadAddress => "bad_address",
             Refusal::OwnState => "own_state",
@@ -96,10 +108,15 @@ impl fmt::Display for Refusal {
             Refusal::Foreign => "not a datagram of this protocol",
             Refusal::Checksum => "the checksum does not match: corrupted on the way",
             Refusal::UnknownVersion => "a version of the protocol that is not spoken here; upgrade the older node",
-            Refusal::UnknownKey => "encrypted with a key that is not held here",
+            Refusal::UnknownKey => {
+                "encrypted with a key that is not held here; give all nodes of the cluster the same keys"
+            }
+            Refusal::Unauthentic => "altered on the way, forged, or of another cluster with the same key",
+            Refusal::Unencrypted => "not encrypted, which this node requires; give the sender a key of this cluster",
             Refusal::UnknownKind => "a kind of message that is not known here; upgrade the older node",
             Refusal::Malformed => "a message that is not well-formed",
             Refusal::WrongCluster => "of another cluster; check `cluster` and the seeds on both sides",
+            Refusal::NotForThisRun => "made for another node, or for another run of this one",
             Refusal::OwnMessage => "this node's own message; take its address out of its seeds",
             Refusal::BadAddress => "it names an address that nobody can have; check `advertise` there",
             Refusal::OwnState => "it would have changed this node's own map",
@@ -156,6 +173,8 @@ pub struct Stats {
     pub datagrams_received: u64,
     /// Their bytes.
     pub bytes_received: u64,
+    /// Of the datagrams received, those that were encrypted with a key of this node's.
+    pub encrypted_received: u64,
     /// The socket refused to send so often.
     pub send_errors: u64,
     /// The socket failed to receive so often.

@@ -8,7 +8,7 @@ use grapevine::instant::Instant;
 use grapevine::node::{Node, Output};
 use grapevine::state::{Content, Delta, Entry, Mark, Progress, Row};
 use grapevine::value::Key;
-use grapevine::wire::{Answer, DeltaMessage, End, Header, Message, put_delta, put_entry, put_row};
+use grapevine::wire::{Answer, DeltaMessage, End, Header, Message, put_delta, put_entry, put_row, run_hash};
 use grapevine::{Config, Peer, Value};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
@@ -100,8 +100,16 @@ fn delta(parts: &[(Delta, std::ops::Range<u64>)]) -> Vec<u8> {
 }
 
 fn encode(message: &Message<'_>) -> Vec<u8> {
-    let header =
-        Header { cluster: "grapevine", speaks: 1, sender: peer(3), generation: START_MS, echo: None, token: None };
+    let header = Header {
+        key_id: 0,
+        cluster: "grapevine",
+        speaks: 1,
+        sender: peer(3),
+        generation: START_MS,
+        receiver: run_hash(peer(2), START_MS),
+        echo: None,
+        token: None,
+    };
     let mut datagram = Vec::new();
     message.encode(&header, &mut datagram);
     datagram

@@ -368,9 +368,8 @@ fn members_tell_their_traffic() {
     };
     let (sent, received, all_sent, all_received) = seen(nodes[0], nodes[1]);
     assert!(sent > 20_000 && sent > received, "{sent} {received}");
-    assert_eq!(received, all_received);
-    // The first words to a stranger are counted by nobody.
-    assert!(all_sent - sent < 1_400, "{sent} of {all_sent}");
+    // The first words to a stranger, and its own, are counted by nobody.
+    assert!(all_sent - sent < 1_400 && all_received - received < 1_400, "{sent}/{all_sent} {received}/{all_received}");
     let (back, forth, ..) = seen(nodes[1], nodes[0]);
     assert!(forth.abs_diff(sent) < 1_400 && back.abs_diff(received) < 1_400, "{forth} {back}");
     let me = net.node(nodes[0]).peer(net.local(nodes[0]), nodes[0]).unwrap();

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use grapevine::instant::Instant;
+use grapevine::keyring::{Encryption, Keyring, SecretKey};
 use grapevine::peer::Peer;
 use grapevine::state::{Content, Delta, Entry, Fingerprint, Map, Mark, OwnMap, Progress, Row};
 use grapevine::stats::Refusal;
 use grapevine::value::{Key, Value};
 use grapevine::wire::{
-    Answer, Columns, CompactDigest, DeltaMessage, Digest, End, Header, Message, Rates, Want, WantMessage, put_delta,
-    put_entry, put_row, put_want,
+    Answer, Columns, CompactDigest, DeltaMessage, Digest, End, Header, Message, Opened, Rates, Seal, Want, WantMessage,
+    put_delta, put_entry, put_row, put_want, run_hash,
 };
 
 const GENERATION: u64 = 1_760_000_000_000;
@@ -20,10 +21,12 @@ fn peer(text: &str) -> Peer {
 
 fn header() -> Header<'static> {
     Header {
+        key_id: 0,
         cluster: "grapevine",
         speaks: 1,
         sender: peer("127.0.0.1:9000"),
         generation: GENERATION,
+        receiver: run_hash(peer("[2001:db8::1]:9001"), GENERATION - 5_000),
         echo: None,
         token: Some(0x1122_3344_5566_7788),
     }
@@ -126,8 +129,34 @@ fn vectors() -> BTreeMap<&'static str, Vec<u8>> {
     put_delta(&mut deltas, peer("127.0.0.1:9000"), &delta, &piece(), GENERATION);
     let message = DeltaMessage { want_id: 9, sequence: 0, end: End::CreditUsed, deltas: &deltas };
     add("delta", Message::Delta(message));
-    add("want", Message::Want(WantMessage { want_id: 9, credit: 8, wants: &wants }));
+    let want = Message::Want(WantMessage { want_id: 9, credit: 8, wants: &wants });
+    add("want", want);
+    vectors.insert("encrypted want", encrypted(&want));
     vectors
+}
+
+/// The keyring of the document, of one key: the bytes from 0 to 31.
+fn keyring() -> Keyring {
+    let key = SecretKey::from_fill(|key| {
+        key.iter_mut().zip(0..).for_each(|(byte, n)| *byte = n);
+        Ok::<(), ()>(())
+    });
+    Keyring::new(key.unwrap())
+}
+
+/// With the nonce of the document: the bytes from 0x40 to 0x57.
+fn encrypted(message: &Message<'_>) -> Vec<u8> {
+    let seal = Seal::new(&keyring(), "grapevine");
+    let header = Header { key_id: seal.key_id(), cluster: "", ..header() };
+    let mut out = Vec::new();
+    message.encode(&header, &mut out);
+    let mut nonce = [0; 24];
+    nonce.iter_mut().zip(0x40..).for_each(|(byte, n)| *byte = n);
+    seal.seal(&mut out, &nonce);
+    let mut buffer = Vec::new();
+    assert_eq!(Message::open(&out, &seal, &mut buffer), Ok(Opened { header, message: *message, key: Some(0) }));
+    assert_eq!(Message::decode(&out), Err(Refusal::UnknownKey));
+    out
 }
 
 /// The hexadecimal blocks of the document: a fence with ```` ```hex NAME ```` and spaces and line breaks at will.
@@ -153,10 +182,10 @@ fn hex(bytes: &[u8]) -> String {
 fn the_document_holds_what_the_library_writes() {
     let documented = documented();
     let vectors = vectors();
-    for (name, bytes) in &vectors {
-        let found = documented.get(*name).map(|found| hex(found)).unwrap_or_default();
-        assert_eq!(found, hex(bytes), "docs/PROTOCOL.md should have:\n```hex {name}\n{}\n```", hex(bytes));
-    }
+    let differs = |(name, bytes): &(&&str, &Vec<u8>)| documented.get(**name) != Some(bytes);
+    let wrong: Vec<String> =
+        vectors.iter().filter(differs).map(|(name, bytes)| format!("```hex {name}\n{}\n```\n", hex(bytes))).collect();
+    assert!(wrong.is_empty(), "docs/PROTOCOL.md should have:\n{}", wrong.concat());
     assert_eq!(documented.len(), vectors.len(), "a block of the document that nothing checks");
 }
 
@@ -170,6 +199,39 @@ fn altered(offset: usize, to: u8) -> Refusal {
     Message::decode(&datagram).unwrap_err()
 }
 
+/// The key id that the document tells, of the document's key.
+#[test]
+fn the_key_id_is_as_documented() {
+    let text = include_str!("../docs/PROTOCOL.md");
+    assert!(text.contains(&format!("`{}`", keyring().first().id())), "{}", keyring().first().id());
+}
+
+/// A plain datagram is not taken where encryption is required; an encrypted one of another cluster with the same key, or of another
+/// key, nowhere.
+#[test]
+fn what_is_taken_depends_on_keys_cluster_and_step() {
+    let (plain, sealed) = (&vectors()["want"], &vectors()["encrypted want"]);
+    let open = |datagram: &[u8], seal: &Seal| Message::open(datagram, seal, &mut Vec::new()).map(|_| ());
+    for step in Encryption::ALL {
+        let seal = Seal::new(&keyring().with_encryption(step), "grapevine");
+        let required = step == Encryption::Require;
+        assert_eq!(open(plain, &seal), if required { Err(Refusal::Unencrypted) } else { Ok(()) }, "{step}");
+        assert_eq!(open(sealed, &seal), Ok(()), "{step}");
+        assert_eq!(seal.key_id() == 0, step == Encryption::Accept);
+    }
+    assert_eq!(open(sealed, &Seal::new(&keyring(), "another")), Err(Refusal::Unauthentic));
+    let other = SecretKey::from_fill(|key| {
+        key.fill(1);
+        Ok::<(), ()>(())
+    });
+    let other = Keyring::new(other.unwrap());
+    assert_eq!(open(sealed, &Seal::new(&other, "grapevine")), Err(Refusal::UnknownKey));
+    assert_eq!(open(sealed, &Seal::NONE), Err(Refusal::UnknownKey));
+    let mut both = other.clone();
+    both.add(keyring().first().clone()).unwrap();
+    assert_eq!(Message::open(sealed, &Seal::new(&both, "grapevine"), &mut Vec::new()).unwrap().key, Some(1));
+}
+
 #[test]
 fn other_versions_keys_and_kinds_are_told_apart() {
     assert_eq!(altered(0, b'X'), Refusal::Foreign);
@@ -181,14 +243,17 @@ fn other_versions_keys_and_kinds_are_told_apart() {
 /// Every single-bit error is found: corruption must not pass as news.
 #[test]
 fn a_flipped_bit_is_found() {
+    let seal = Seal::new(&keyring(), "grapevine");
     for bytes in vectors().values() {
+        let is_refused =
+            |bad: &[u8]| Message::open(bad, &seal, &mut Vec::new()).is_err() && Message::decode(bad).is_err();
         for bit in 0..bytes.len() * 8 {
             let mut bad = bytes.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
-            assert!(Message::decode(&bad).is_err(), "bit {bit}");
+            assert!(is_refused(&bad), "bit {bit}");
         }
         for len in 0..bytes.len() {
-            assert!(Message::decode(&bytes[..len]).is_err(), "cut to {len}");
+            assert!(is_refused(&bytes[..len]), "cut to {len}");
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The handle of a running node: what a program uses.
 
+#[cfg(feature = "encryption")]
+mod keys;
 mod reading;
 
 use std::net::SocketAddr;

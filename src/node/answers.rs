@@ -150,7 +150,7 @@ impl Node {
 
     /// Tells the sender if a later run of it is known here, also where that is told to nobody else or only remembered: it has
     /// to take a higher generation before it is listened to. Returns what the path allows afterwards.
-    fn tell_of_later_run(&mut self, sender: &Sender, out: &mut Output) -> Path {
+    pub(super) fn tell_of_later_run(&mut self, sender: &Sender, out: &mut Output) -> Path {
         let mut path = sender.path;
         let held = self.ring.row(sender.peer);
         let later = held.or_else(|| self.remembered(sender.peer));

@@ -159,7 +159,11 @@ impl Node {
         columns: Option<Columns<'_>>,
         out: &mut Output,
     ) {
-        let rate_change = self.flow.share(self.write_rate.get(now), rates.wanted as f64, rates.permitted as f64);
+        // What was shared once is not shared again: the other side would not take its part.
+        let rate_change = match sender.repeated {
+            true => 0.0,
+            false => self.flow.share(self.write_rate.get(now), rates.wanted as f64, rates.permitted as f64),
+        };
         self.fill_deltas(now, &mut draft);
         let credit = self.catch_up.credit(None).filter(|_| !draft.wanted.is_empty());
         let want_id = self.catch_up.next_id();

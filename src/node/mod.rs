@@ -15,6 +15,8 @@ mod draft;
 mod fingerprints;
 mod guard;
 mod judge;
+#[cfg(feature = "encryption")]
+mod keys;
 mod learn;
 mod local;
 mod output;
@@ -24,6 +26,7 @@ mod rounds;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -38,9 +41,12 @@ use crate::reconcile::{CatchUp, DigestSet, News};
 use crate::select::Partners;
 use crate::state::{OwnMap, Ring, Row};
 use crate::stats::Stats;
+use crate::wire::Seal;
 
 use fingerprints::Fingerprints;
 use guard::{LogLimit, PauseGuard};
+#[cfg(feature = "encryption")]
+pub use keys::SecretKeyInfo;
 use local::WriteRate;
 pub use output::{LogLine, Output};
 use proof::Proof;
@@ -55,6 +61,10 @@ pub struct Node {
     /// How often a heartbeat can be expected to advance here: once in an interval, unless the ring is so large that a round's
     /// budget covers only part of it.
     expected_advance: Duration,
+    seal: Arc<Seal>,
+    /// With each key of the ring so many datagrams were.
+    #[cfg(feature = "encryption")]
+    decrypted: Vec<(crate::keyring::KeyId, u64)>,
     fingerprints: Fingerprints,
     flow: Flow,
     write_rate: WriteRate,
@@ -112,6 +122,7 @@ struct Scratch {
     deltas: Vec<u8>,
     entries: Vec<u8>,
     peers: Vec<Peer>,
+    opened: Vec<u8>,
 }
 
 impl Node {
@@ -139,6 +150,9 @@ impl Node {
             seeds: vec![Vec::new(); config.seeds.len()],
             judge: Judge::new(&config.detector, config.interval, config.interval),
             expected_advance: config.interval,
+            seal: Arc::default(),
+            #[cfg(feature = "encryption")]
+            decrypted: Vec::new(),
             fingerprints: Fingerprints::default(),
             flow: Flow::new(FlowConfig::default()),
             write_rate: WriteRate::new(now),
@@ -173,6 +187,8 @@ impl Node {
             dice,
             config,
         };
+        #[cfg(feature = "encryption")]
+        node.set_keyring(node.config.keyring.clone());
         let initial = std::mem::take(&mut node.config.initial);
         for (key, value) in &initial {
             local::check_not_reserved(key)?;

@@ -2,22 +2,33 @@
 
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::sync::Arc;
 
 use log::Level;
 
 use crate::event::Event;
+use crate::wire::{NO_KEY, Seal};
 
 /// Datagrams to send and events to publish, in their order. Use one again and again: it keeps its buffers.
 #[derive(Debug, Default)]
 pub struct Output {
     bytes: Vec<u8>,
-    datagrams: Vec<(SocketAddr, Range<usize>)>,
+    datagrams: Vec<Outgoing>,
     /// What happened.
     pub events: Vec<Event>,
     /// Indexes of seeds whose names should be resolved, for [`Node::seed_resolved`](crate::node::Node::seed_resolved).
     pub resolve: Vec<usize>,
     /// Lines for the log, to be written when no lock is held: a logger is somebody else's code.
     pub log: Vec<LogLine>,
+}
+
+/// A datagram in the buffer.
+#[derive(Debug)]
+struct Outgoing {
+    to: SocketAddr,
+    range: Range<usize>,
+    /// What it is to be encrypted with before anybody gets to see it.
+    seal: Option<Arc<Seal>>,
 }
 
 /// A line for the log.
@@ -35,9 +46,28 @@ impl Output {
         Self::default()
     }
 
-    /// The datagrams to send, each with its destination.
+    /// The datagrams to send, each with its destination. Those of a node with keys only once they are [sealed](Output::seal).
     pub fn datagrams(&self) -> impl Iterator<Item = (SocketAddr, &[u8])> {
-        self.datagrams.iter().map(|(to, range)| (*to, &self.bytes[range.clone()]))
+        let ready = self.datagrams.iter().filter(|datagram| datagram.seal.is_none());
+        ready.map(|datagram| (datagram.to, &self.bytes[datagram.range.clone()]))
+    }
+
+    /// Encrypts the datagrams of a node that has keys; of one that has none there is nothing to do. `fill` draws a nonce for each: 24
+    /// bytes that never come again, as of the system's randomness. This is done here because there are no dice in the core, and while
+    /// no lock need be held.
+    ///
+    /// # Errors
+    /// Those of `fill`; then what is not encrypted stays out of [`Output::datagrams`].
+    pub fn seal<E>(&mut self, mut fill: impl FnMut(&mut [u8; 24]) -> Result<(), E>) -> Result<(), E> {
+        for datagram in &mut self.datagrams {
+            if let Some(seal) = &datagram.seal {
+                let mut nonce = [0; 24];
+                fill(&mut nonce)?;
+                seal.seal(&mut self.bytes[datagram.range.clone()], &nonce);
+                datagram.seal = None;
+            }
+        }
+        Ok(())
     }
 
     /// Empties it and keeps the buffers.
@@ -54,13 +84,15 @@ impl Output {
         self.datagrams.is_empty() && self.events.is_empty() && self.resolve.is_empty() && self.log.is_empty()
     }
 
-    /// Takes the datagram that `write` appends; returns its size.
-    pub(super) fn datagram(&mut self, to: SocketAddr, write: impl FnOnce(&mut Vec<u8>)) -> usize {
+    /// Takes the datagram that `write` appends, to be encrypted with `seal` if that has keys to do so; returns its size.
+    pub(super) fn datagram(&mut self, to: SocketAddr, seal: &Arc<Seal>, write: impl FnOnce(&mut Vec<u8>)) -> usize {
         let start = self.bytes.len();
         write(&mut self.bytes);
-        let end = self.bytes.len();
-        self.datagrams.push((to, start..end));
-        end - start
+        let range = start..self.bytes.len();
+        let size = range.len();
+        let seal = (seal.key_id() != NO_KEY).then(|| seal.clone());
+        self.datagrams.push(Outgoing { to, range, seal });
+        size
     }
 
     pub(super) fn log(&mut self, level: Level, text: String) {

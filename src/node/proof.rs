@@ -14,7 +14,8 @@ use siphasher::sip::SipHasher13;
 use crate::instant::Instant;
 use crate::node::Node;
 use crate::peer::Peer;
-use crate::wire::Header;
+use crate::state::Member;
+use crate::wire::{Header, NO_KEY, PROTOCOL_VERSION, run_hash};
 
 /// A token is taken in the hour in which it was given and in the next one.
 const EPOCH: Duration = Duration::from_secs(3600);
@@ -57,6 +58,8 @@ fn epoch(now: Instant) -> u64 {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Path {
     pub(super) to: SocketAddr,
+    /// Who is there, as far as that is known.
+    pub(super) receiver: u32,
     pub(super) echo: Option<u64>,
     pub(super) token: Option<u64>,
     /// How many bytes may still be sent there before the address has proved itself.
@@ -80,22 +83,31 @@ impl Path {
 impl Node {
     /// The way to a peer that this node turns to by itself.
     pub(super) fn path_to(&self, now: Instant, to: SocketAddr) -> Path {
-        let member = self.ring.member(Peer::from(to));
+        let peer = Peer::from(to);
+        let member = self.ring.member(peer);
         let proved = member.is_some_and(|member| now < member.proved_until);
         Path {
             to,
+            receiver: member.map_or(0, |member| run_hash(peer, member.replica.progress().generation)),
             echo: member.and_then(|member| member.token),
             token: (!proved).then(|| self.proof.token(now, to)),
             allowance: usize::MAX,
         }
     }
 
-    /// The way back to where a datagram of `len` bytes came from.
-    pub(super) fn path_back(&mut self, now: Instant, from: SocketAddr, header: &Header<'_>, len: usize) -> Path {
-        let proved = header.echo.is_some_and(|echo| self.proof.is_proved(now, from, echo));
+    /// The way back to where a datagram of `len` bytes came from. One that is `repeated` proves nothing: it may have been recorded.
+    pub(super) fn path_back(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        header: &Header<'_>,
+        len: usize,
+        repeated: bool,
+    ) -> Path {
+        let proved = !repeated && header.echo.is_some_and(|echo| self.proof.is_proved(now, from, echo));
         self.keep_token(from, header);
         let mut echo = header.token;
-        if let Some(member) = self.ring.member_mut(header.sender).filter(|_| Peer::from(from) == header.sender) {
+        if let Some(member) = self.member_at(from, header) {
             if proved {
                 member.proved_until = now + PROOF_LASTS;
             }
@@ -103,6 +115,7 @@ impl Node {
         }
         Path {
             to: from,
+            receiver: run_hash(header.sender, header.generation),
             echo,
             token: (!proved).then(|| self.proof.token(now, from)),
             allowance: if proved { usize::MAX } else { len.saturating_mul(3) },
@@ -111,20 +124,27 @@ impl Node {
 
     /// Keeps the token that a peer gave, if it came from where the peer is reached.
     pub(super) fn keep_token(&mut self, from: SocketAddr, header: &Header<'_>) {
-        if header.token.is_some() && Peer::from(from) == header.sender {
-            if let Some(member) = self.ring.member_mut(header.sender) {
-                member.token = header.token;
-            }
+        if let (Some(token), Some(member)) = (header.token, self.member_at(from, header)) {
+            member.token = Some(token);
         }
+    }
+
+    /// The peer that sent this, if it came from where that is reached and from the run that is known.
+    fn member_at(&mut self, from: SocketAddr, header: &Header<'_>) -> Option<&mut Member> {
+        let is_known = |member: &&mut Member| member.replica.progress().generation == header.generation;
+        self.ring.member_mut(header.sender).filter(|_| Peer::from(from) == header.sender).filter(is_known)
     }
 
     /// The header of what this node sends along a path.
     pub(super) fn header<'a>(&'a self, path: &Path) -> Header<'a> {
+        let key_id = self.seal.key_id();
         Header {
-            cluster: &self.config.cluster,
-            speaks: crate::wire::PROTOCOL_VERSION,
+            key_id,
+            cluster: if key_id == NO_KEY { &self.config.cluster } else { "" },
+            speaks: PROTOCOL_VERSION,
             sender: self.ring.me(),
             generation: self.generation(),
+            receiver: path.receiver,
             echo: path.echo,
             token: path.token,
         }

@@ -12,7 +12,7 @@ use crate::node::{Node, Output};
 use crate::peer::Peer;
 use crate::state::{Mark, Progress, Row};
 use crate::stats::Refusal;
-use crate::wire::{Answer, Message};
+use crate::wire::{Answer, CompactDigest, Digest, Header, Message, Opened, WantMessage, run_hash};
 
 /// Where a message came from and how to answer it.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +21,8 @@ pub(super) struct Sender {
     pub(super) from: SocketAddr,
     pub(super) generation: u64,
     pub(super) path: Path,
+    /// Whether it asked for the same before.
+    pub(super) repeated: bool,
 }
 
 impl Node {
@@ -44,34 +46,63 @@ impl Node {
         if datagram.len() > self.config.max_datagram {
             return Err(Refusal::TooLarge);
         }
-        let (header, message) = Message::decode(datagram)?;
-        if header.cluster != self.config.cluster {
-            self.meet_stranger(now, from, header.cluster, &message, datagram.len(), out);
+        let mut buffer = std::mem::take(&mut self.scratch.opened);
+        let opened = Message::open(datagram, &self.seal, &mut buffer);
+        let handled = opened.and_then(|opened| self.handle_opened(now, from, &opened, datagram.len(), out));
+        self.scratch.opened = buffer;
+        handled
+    }
+
+    fn handle_opened(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        opened: &Opened<'_>,
+        len: usize,
+        out: &mut Output,
+    ) -> Result<(), Refusal> {
+        let Opened { header, message, key } = opened;
+        self.stats.encrypted_received += u64::from(key.is_some());
+        #[cfg(feature = "encryption")]
+        key.iter().for_each(|key| self.count_decrypted(*key));
+        if key.is_none() && header.cluster != self.config.cluster {
+            self.meet_stranger(now, from, header.cluster, message, len, out);
             return Err(Refusal::WrongCluster);
         }
-        if header.sender == self.ring.me() {
-            // This node's own, by way of an alias among its seeds, or its twin's: then the generation tells.
-            let progress = Progress { generation: header.generation, max: 0, floor: 0 };
-            let row = Row { peer: header.sender, heartbeat: 0, progress, mark: Mark::None };
-            self.learn(now, &row, from, out);
+        let me = self.ring.me();
+        if header.sender == me && header.generation == self.generation() {
+            // By way of an alias among its seeds, or reflected.
             return Err(Refusal::OwnMessage);
         }
         if header.sender.unreachable_because().is_some() {
             return Err(Refusal::BadAddress);
         }
-        let path = self.path_back(now, from, &header, datagram.len());
-        let sender = Sender { peer: header.sender, from, generation: header.generation, path };
+        let repeated = self.is_repeated(header, message);
+        let path = self.path_back(now, from, header, len, repeated);
+        let sender = Sender { peer: header.sender, from, generation: header.generation, path, repeated };
+        if header.receiver != run_hash(me, self.generation()) {
+            return self.introduce(&sender, header.receiver, message, out);
+        }
+        if header.sender == me {
+            self.meet_twin(now, &sender, out);
+            return Err(Refusal::OwnMessage);
+        }
+        let was_alone = self.ring.is_empty();
         let handled = match message {
-            Message::Digest(digest) => self.answer_digest(now, &sender, &digest, out),
-            Message::CompactDigest(digest) => self.answer_compact_digest(now, &sender, &digest, out),
-            Message::Answer(answer) => self.handle_answer(now, &sender, &answer, out),
-            Message::Delta(delta) => self.handle_delta(now, &sender, &delta, out),
-            Message::Want(want) => self.handle_want(now, &sender, &want, out),
+            Message::Digest(digest) => self.answer_digest(now, &sender, digest, out),
+            Message::CompactDigest(digest) => self.answer_compact_digest(now, &sender, digest, out),
+            Message::Answer(answer) => self.handle_answer(now, &sender, answer, out),
+            Message::Delta(delta) => self.handle_delta(now, &sender, delta, out),
+            Message::Want(want) => self.handle_want(now, &sender, want, out),
         };
         // Once more, for a sender who was not known before its own message was read.
-        self.keep_token(from, &header);
+        self.keep_token(from, header);
         if let Some(member) = self.ring.member_mut(header.sender) {
-            member.bytes_received += datagram.len() as u64;
+            member.bytes_received += len as u64;
+        }
+        if was_alone && !self.ring.is_empty() {
+            // Now that it is known for whom, the question that could not be answered before.
+            self.send_part(path, (me, me), 1, out);
         }
         // An answer, or the digest of one who has another roster.
         if self.turn_partner == Some(header.sender) && !matches!(message, Message::Delta(_) | Message::Want(_)) {
@@ -85,11 +116,58 @@ impl Node {
 
     /// While this node leaves, answers to its last words are all that matters.
     fn count_farewell(&mut self, datagram: &[u8]) {
-        if let Ok((header, Message::Answer(answer))) = Message::decode(datagram) {
-            if header.cluster == self.config.cluster && self.take_asked(answer.id) {
+        let mut buffer = std::mem::take(&mut self.scratch.opened);
+        if let Ok(Opened { header, message: Message::Answer(answer), key }) =
+            Message::open(datagram, &self.seal, &mut buffer)
+        {
+            let is_ours = key.is_some() || header.cluster == self.config.cluster;
+            if is_ours && self.take_asked(answer.id) {
                 self.farewells_heard += 1;
             }
         }
+        self.scratch.opened = buffer;
+    }
+
+    /// Whether a message that asks for something has come before: then it may have been recorded, and is not answered with
+    /// more than anybody would be.
+    fn is_repeated(&mut self, header: &Header<'_>, message: &Message<'_>) -> bool {
+        let Some(member) = self.ring.member_mut(header.sender) else { return false };
+        if member.replica.progress().generation != header.generation {
+            return false;
+        }
+        match message {
+            Message::Digest(Digest { id, .. }) | Message::CompactDigest(CompactDigest { id, .. }) => {
+                !member.digests.is_first(*id)
+            }
+            Message::Want(WantMessage { want_id, .. }) => !member.wants.is_first(*want_id),
+            Message::Answer(Answer { want_id, wants, .. }) => !wants.is_empty() && !member.wants.is_first(*want_id),
+            Message::Delta(_) => false,
+        }
+    }
+
+    /// Somebody wrote to nobody in particular, because it does not know who is here, or to another node or another run. That
+    /// may be a recording, so nothing is learnt from it; but whoever asks is told what there is, and for whom to ask again.
+    fn introduce(
+        &mut self,
+        sender: &Sender,
+        receiver: u32,
+        message: &Message<'_>,
+        out: &mut Output,
+    ) -> Result<(), Refusal> {
+        if matches!(message, Message::Digest(_) | Message::CompactDigest(_)) {
+            let path = self.tell_of_later_run(sender, out);
+            // From its own place on, so that its answer tells of itself.
+            self.send_part(path, (sender.peer, sender.peer), 1, out);
+        }
+        if receiver == 0 { Ok(()) } else { Err(Refusal::NotForThisRun) }
+    }
+
+    /// Another program has this node's address, and knows of this one.
+    fn meet_twin(&mut self, now: Instant, twin: &Sender, out: &mut Output) {
+        self.tell_of_later_run(twin, out);
+        let progress = Progress { generation: twin.generation, max: 0, floor: 0 };
+        let row = Row { peer: twin.peer, heartbeat: 0, progress, mark: Mark::None };
+        self.learn(now, &row, twin.from, out);
     }
 
     /// A node of another cluster. Both sides should notice: a digest is answered, with nothing in the answer, once a
@@ -108,7 +186,7 @@ impl Node {
         }
         out.events.push(Event::WrongCluster { addr: from, cluster: cluster.to_owned() });
         if matches!(message, Message::Digest(_) | Message::CompactDigest(_)) {
-            let path = Path { to: from, echo: None, token: None, allowance: len.saturating_mul(3) };
+            let path = Path { to: from, receiver: 0, echo: None, token: None, allowance: len.saturating_mul(3) };
             if self.header(&path).bytes() + 32 <= path.allowance {
                 self.send(&path, &Message::Answer(Answer::default()), out);
             }

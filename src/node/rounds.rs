@@ -214,7 +214,8 @@ impl Node {
 
     /// Sends the part of the ring from `from` until `to` in full, in at most `limit` datagrams and what the path allows.
     pub(super) fn send_part(&mut self, mut path: Path, (from, to): (Peer, Peer), limit: usize, out: &mut Output) {
-        let room = self.message_room().saturating_sub(DIGEST_BYTES);
+        let allowed = path.allowance.saturating_sub(self.header(&path).bytes());
+        let room = self.message_room().min(allowed).saturating_sub(DIGEST_BYTES);
         let mut set = std::mem::take(&mut self.scratch.small);
         set.prepare_full(&self.ring, from, to, room, limit);
         for digest in set.digests() {
@@ -246,7 +247,7 @@ impl Node {
 
     pub(super) fn send(&mut self, path: &Path, message: &Message<'_>, out: &mut Output) -> usize {
         let header = self.header(path);
-        let sent = out.datagram(path.to, |bytes| message.encode(&header, bytes));
+        let sent = out.datagram(path.to, &self.seal, |bytes| message.encode(&header, bytes));
         self.stats.datagrams_sent += 1;
         self.stats.bytes_sent += sent as u64;
         if let Some(member) = self.ring.member_mut(Peer::from(path.to)) {
@@ -261,7 +262,7 @@ impl Node {
 
     /// What a datagram has room for beside its envelope and header.
     pub(super) fn message_room(&self) -> usize {
-        let path = Path { to: self.ring.me().addr(), echo: Some(0), token: Some(0), allowance: 0 };
+        let path = Path { to: self.ring.me().addr(), receiver: 0, echo: Some(0), token: Some(0), allowance: 0 };
         self.config.max_datagram.saturating_sub(self.header(&path).bytes())
     }
 

@@ -23,6 +23,7 @@ pub(super) enum Purpose {
     Plan,
     Program,
     Lie,
+    Nonce,
 }
 
 /// Draws for one thing: the datagram, node or fault that these numbers name.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
+use crate::config::Config;
 use crate::instant::Instant;
 use crate::msgpack::Write;
 use crate::peer::Peer;
@@ -15,9 +16,10 @@ use crate::sim::intruder::{Intruder, Outbox};
 use crate::state::{Content, Delta, Entry, Fingerprint, Mark, Progress, Row};
 use crate::value::{Key, Value};
 use crate::wire::{
-    Answer, Columns, CompactDigest, DeltaMessage, Digest, End, Header, Message, Rates, Want, WantMessage,
+    Answer, Columns, CompactDigest, DeltaMessage, Digest, End, Header, Message, NO_KEY, Opened, Rates, Seal, Want,
+    WantMessage,
 };
-use crate::wire::{put_delta, put_entry, put_row, put_want};
+use crate::wire::{put_delta, put_entry, put_row, put_want, run_hash};
 
 /// How often it lies to somebody.
 const EVERY: Duration = Duration::from_millis(150);
@@ -54,43 +56,55 @@ impl Lie {
 pub struct Liar {
     me: Peer,
     cluster: String,
+    seal: Seal,
     lies: Vec<Lie>,
     dice: Rng,
     next: Instant,
     heartbeat: u64,
     /// Whom it knows: those whom it was told to start with, and those it has heard of, with what is known of them.
     known: BTreeMap<Peer, Row>,
-    /// What proves its address to each of them.
-    tokens: BTreeMap<SocketAddr, u64>,
+    /// Who is there, and what proves the liar's address to them.
+    heard: BTreeMap<SocketAddr, (u32, Option<u64>)>,
     recorded: Vec<(SocketAddr, Vec<u8>)>,
     invented: u32,
 }
 
 impl Liar {
-    /// One at this address, who knows these nodes from the start.
-    pub fn new(seed: u64, addr: SocketAddr, cluster: &str, nodes: &[Peer], lies: &[Lie]) -> Liar {
+    /// One at this address, who knows these nodes from the start, the name of their cluster, and its keys.
+    pub fn new(seed: u64, addr: SocketAddr, config: &Config, nodes: &[Peer], lies: &[Lie]) -> Liar {
         let me = Peer::from(addr);
         let unknown = |peer: &Peer| (*peer, row(*peer, START_MS, 0, 0));
         Liar {
             me,
-            cluster: cluster.to_owned(),
+            cluster: config.cluster.clone(),
+            #[cfg(feature = "encryption")]
+            seal: config.keyring.as_ref().map_or(Seal::NONE, |keyring| Seal::new(keyring, &config.cluster)),
+            #[cfg(not(feature = "encryption"))]
+            seal: Seal::NONE,
             lies: lies.to_vec(),
             dice: Dice::new(seed, [me.addr().port().into(), 0]).rng(Purpose::Lie),
             next: Instant::ZERO,
             heartbeat: 0,
             known: nodes.iter().map(unknown).collect(),
-            tokens: BTreeMap::new(),
+            heard: BTreeMap::new(),
             recorded: Vec::new(),
             invented: 0,
         }
     }
 
-    fn encode(&self, to: SocketAddr, message: &Message<'_>) -> Vec<u8> {
-        let echo = self.tokens.get(&to).copied();
-        let header =
-            Header { cluster: &self.cluster, speaks: 1, sender: self.me, generation: START_MS, echo, token: Some(1) };
+    fn encode(&mut self, to: SocketAddr, message: &Message<'_>) -> Vec<u8> {
+        let (receiver, echo) = self.heard.get(&to).copied().unwrap_or_default();
+        let key_id = self.seal.key_id();
+        let cluster = if key_id == NO_KEY { &self.cluster } else { "" };
+        let (sender, generation) = (self.me, START_MS);
+        let header = Header { key_id, cluster, speaks: 1, sender, generation, receiver, echo, token: Some(1) };
         let mut datagram = Vec::new();
         message.encode(&header, &mut datagram);
+        if key_id != NO_KEY {
+            let mut nonce = [0; 24];
+            self.dice.fill(&mut nonce);
+            self.seal.seal(&mut datagram, &nonce);
+        }
         datagram
     }
 
@@ -109,7 +123,8 @@ impl Liar {
         }
         let id = self.dice.u32(1..);
         let digest = Digest { id, window: None, rates: self.rates(), records: &records, padding: 0 };
-        outbox.send(to, self.encode(to, &Message::Digest(digest)));
+        let datagram = self.encode(to, &Message::Digest(digest));
+        outbox.send(to, datagram);
     }
 
     fn rates(&mut self) -> Rates {
@@ -274,10 +289,10 @@ impl Liar {
 
 impl Intruder for Liar {
     fn receive(&mut self, _: Instant, from: SocketAddr, datagram: &[u8], outbox: &mut Outbox) {
-        let Ok((header, message)) = Message::decode(datagram) else { return };
-        if let Some(token) = header.token {
-            self.tokens.insert(from, token);
-        }
+        let mut buffer = Vec::new();
+        let Ok(Opened { header, message, .. }) = Message::open(datagram, &self.seal, &mut buffer) else { return };
+        let known = self.heard.entry(from).or_default();
+        *known = (run_hash(header.sender, header.generation), header.token.or(known.1));
         if self.recorded.len() < MAX_RECORDED {
             self.recorded.push((from, datagram.to_vec()));
         } else {

@@ -54,6 +54,7 @@ mod trace;
 mod witness;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -62,6 +63,7 @@ use crate::node::{Node, Output};
 use crate::peer::Peer;
 
 pub use clock::START_MS;
+use dice::{Dice, Purpose};
 pub use happened::Happened;
 use host::Host;
 use intruder::Outsider;
@@ -297,6 +299,11 @@ impl Sim {
         out.clear();
         let generation = node.generation();
         let result = call(node, local, &mut out);
+        let (dice, mut nonces) = (Dice::new(self.seed, [host.number, host.sent]), None);
+        let Ok(()) = out.seal(|nonce| {
+            nonces.get_or_insert_with(|| dice.rng(Purpose::Nonce)).fill(nonce);
+            Ok::<(), Infallible>(())
+        });
         self.happened.renewals += u64::from(node.generation() != generation);
         self.look(at, cause, &out);
         self.emit(at, &mut out);

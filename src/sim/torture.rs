@@ -296,7 +296,7 @@ impl<'a> Run<'a> {
             }
             Fault::Lies(lies) => {
                 let addr = SocketAddr::from(([10, 66, 0, 1], LIARS_PORT));
-                let liar = Liar::new(self.torture.plan.seed, addr, &self.torture.config.cluster, &self.nodes, &lies);
+                let liar = Liar::new(self.torture.plan.seed, addr, &self.torture.config, &self.nodes, &lies);
                 self.sim.expect_lies();
                 self.sim.intrude(addr, liar);
             }

@@ -9,6 +9,7 @@ use crate::instant::Instant;
 use crate::peer::{Peer, PeerState};
 use crate::state::progress::Progress;
 use crate::state::replica::Replica;
+use crate::state::seen::Seen;
 
 /// What a member record says of its peer beside the numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,6 +67,10 @@ pub struct Member {
     pub token: Option<u64>,
     /// Until when its address counts as proved.
     pub proved_until: Instant,
+    /// Which of its digests have come.
+    pub digests: Seen,
+    /// Which of its requests have come.
+    pub wants: Seen,
     /// In UDP payload, what it was sent since it was new here.
     pub bytes_sent: u64,
     /// In UDP payload, what came from it since it was new here.

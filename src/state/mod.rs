@@ -10,6 +10,7 @@ mod own;
 mod progress;
 mod replica;
 mod ring;
+mod seen;
 
 pub use map::{Content, Entry, Map};
 pub use member::{Mark, Member, Row, Telling};
@@ -18,3 +19,4 @@ pub use progress::{Delta, DeltaEntry, Fingerprint, Offer, Progress};
 pub use replica::{Applied, Replica, Unfinished};
 pub use ring::{Ring, RosterSum};
 pub(crate) use ring::{in_window, place};
+pub use seen::Seen;

@@ -30,12 +30,20 @@ mod system {
         u64::try_from(since).unwrap_or(u64::MAX)
     }
 
+    /// Bytes that nobody can guess.
+    #[cfg(feature = "encryption")]
+    pub(crate) fn random<const N: usize>(bytes: &mut [u8; N]) -> std::io::Result<()> {
+        getrandom::fill(bytes).map_err(std::io::Error::from)
+    }
+
     /// A number that nobody can guess, by way of the keys that the standard library draws for its hash maps.
     pub(crate) fn unpredictable() -> u64 {
         RandomState::new().build_hasher().finish()
     }
 }
 
+#[cfg(all(test, shuttle, feature = "encryption"))]
+pub(crate) use model::random;
 #[cfg(all(test, shuttle))]
 pub(crate) use model::{
     AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, Receiver, Sender, now, thread, unbounded,

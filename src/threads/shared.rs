@@ -185,7 +185,7 @@ impl Shared {
 
     /// Publishes the events, lets the lock go, and does the rest. A function of its own, for every caller of `act` is compiled
     /// with a copy of that: six of them took 4 kB of a minimal node.
-    fn deliver(self: &Arc<Self>, node: MutexGuard<'_, Node>, out: &Output) {
+    fn deliver(self: &Arc<Self>, node: MutexGuard<'_, Node>, out: &mut Output) {
         if !out.events.is_empty() {
             let mut subscribers = self.subscribers.lock();
             for event in &out.events {
@@ -203,6 +203,12 @@ impl Shared {
             self.gossip.set(next_gossip);
             self.detect.set(next_detect);
             return;
+        }
+        #[cfg(feature = "encryption")]
+        if let Err(error) = out.seal(sync::random) {
+            // Without nonces there is no encryption, and without that nothing is sent.
+            self.send_errors.fetch_add(1, Ordering::Relaxed);
+            log::error!("cannot encrypt: the system has no randomness: {error}");
         }
         for (to, datagram) in out.datagrams() {
             if self.transport.send(to, datagram).is_err() {

@@ -5,8 +5,9 @@ use crate::peer::Peer;
 use crate::state::Fingerprint;
 use crate::stats::Refusal;
 use crate::wire::deltas::Deltas;
-use crate::wire::envelope::{Header, finish, open};
+use crate::wire::envelope::{Header, open};
 use crate::wire::records::{Ints, Rows, Uints, Wants};
+use crate::wire::seal::Seal;
 
 const DIGEST: u8 = 1;
 const COMPACT_DIGEST: u8 = 2;
@@ -128,6 +129,17 @@ pub struct WantMessage<'a> {
     pub wants: &'a [u8],
 }
 
+/// A datagram that could be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opened<'a> {
+    /// What it says of its sender.
+    pub header: Header<'a>,
+    /// What it says.
+    pub message: Message<'a>,
+    /// Which of the keys it was encrypted with, counted from the first; `None` if it was plain.
+    pub key: Option<usize>,
+}
+
 /// Any of the messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)] // Each is what its payload says.
@@ -140,7 +152,7 @@ pub enum Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// Appends the datagram to `out`.
+    /// Appends the datagram to `out`. One with a key id is to be [sealed](Seal::seal) before it is sent.
     pub fn encode(&self, header: &Header<'_>, out: &mut Vec<u8>) {
         let start = out.len();
         header.begin(self.kind(), out);
@@ -151,15 +163,29 @@ impl<'a> Message<'a> {
             Message::Delta(delta) => delta.write(out),
             Message::Want(want) => want.write(out),
         }
-        finish(start, out);
+        header.finish(start, out);
     }
 
-    /// Reads a datagram. The sequences in `bin`s are checked when they are walked.
+    /// Reads a plain datagram. The sequences in `bin`s are checked when they are walked.
     ///
     /// # Errors
     /// The reason why the datagram cannot be used.
     pub fn decode(datagram: &'a [u8]) -> Result<(Header<'a>, Message<'a>), Refusal> {
-        let (kind, header, mut reader) = open(datagram)?;
+        let (kind, header, reader, _) = open(datagram, &Seal::NONE, None)?;
+        Message::read(kind, reader).map(|message| (header, message))
+    }
+
+    /// Reads a datagram, plain or encrypted, as far as `seal` takes it. An encrypted one is decrypted into `buffer`, which then grows to
+    /// its size.
+    ///
+    /// # Errors
+    /// The reason why the datagram cannot be used.
+    pub fn open(datagram: &'a [u8], seal: &Seal, buffer: &'a mut Vec<u8>) -> Result<Opened<'a>, Refusal> {
+        let (kind, header, reader, key) = open(datagram, seal, Some(buffer))?;
+        Message::read(kind, reader).map(|message| Opened { header, message, key })
+    }
+
+    fn read(kind: u8, mut reader: Reader<'a>) -> Result<Message<'a>, Refusal> {
         let message = match kind {
             DIGEST => Digest::read(&mut reader).map(Message::Digest),
             COMPACT_DIGEST => CompactDigest::read(&mut reader).map(Message::CompactDigest),
@@ -169,7 +195,7 @@ impl<'a> Message<'a> {
             _ => return Err(Refusal::UnknownKind),
         };
         match message {
-            Ok(message) if reader.is_empty() => Ok((header, message)),
+            Ok(message) if reader.is_empty() => Ok(message),
             _ => Err(Refusal::Malformed),
         }
     }

@@ -18,12 +18,20 @@ pub struct Forger<'a> {
     pub sender: Peer,
     pub generation: u64,
     pub echo: Option<u64>,
+    /// For which run its datagrams are made, by its hash; 0 for nobody in particular.
+    pub receiver: u32,
 }
 
 impl Forger<'static> {
     /// Somebody at `10.9.9.9:9` who knows the cluster's name.
     pub fn new() -> Self {
-        Forger { cluster: "grapevine", sender: peer("10.9.9.9:9"), generation: super::net::START_MS, echo: None }
+        Forger {
+            cluster: "grapevine",
+            sender: peer("10.9.9.9:9"),
+            generation: super::net::START_MS,
+            echo: None,
+            receiver: 0,
+        }
     }
 }
 
@@ -34,10 +42,12 @@ impl Forger<'_> {
 
     pub fn encode(&self, message: &Message<'_>) -> Vec<u8> {
         let header = Header {
+            key_id: 0,
             cluster: self.cluster,
             speaks: 1,
             sender: self.sender,
             generation: self.generation,
+            receiver: self.receiver,
             echo: self.echo,
             token: None,
         };
@@ -113,7 +123,7 @@ pub fn raw(sender: &[u8], kind: u64, body: &[u8]) -> Vec<u8> {
     rmp::encode::write_uint(&mut out, 1).unwrap();
     rmp::encode::write_bin(&mut out, sender).unwrap();
     rmp::encode::write_uint(&mut out, super::net::START_MS).unwrap();
-    out.extend_from_slice(&[0xc0, 0xc0]);
+    out.extend_from_slice(&[0, 0xc0, 0xc0]);
     out.extend_from_slice(body);
     out.extend_from_slice(&[0; 4]);
     mend(&mut out);
@@ -182,6 +192,18 @@ pub fn wants(datagram: &[u8]) -> Vec<Want> {
         Message::Answer(answer) => answer.wants(header.generation).map(Result::unwrap).collect(),
         Message::Want(want) => want.wants(header.generation).map(Result::unwrap).collect(),
         _ => Vec::new(),
+    }
+}
+
+/// A plain datagram that was made for nobody in particular, made for this run instead. Others stay as they are.
+pub fn made_for(receiver: u32, datagram: &[u8]) -> Vec<u8> {
+    match Message::decode(datagram) {
+        Ok((header, message)) if header.receiver == 0 => {
+            let mut out = Vec::new();
+            message.encode(&Header { receiver, ..header }, &mut out);
+            out
+        }
+        _ => datagram.to_vec(),
     }
 }
 

@@ -9,7 +9,10 @@ use grapevine::instant::Instant;
 use grapevine::node::{Node, Output};
 use grapevine::sim::Sim;
 pub use grapevine::sim::{Faults, START_MS};
+use grapevine::wire::run_hash;
 use grapevine::{Error, Event, Peer};
+
+use super::forge::made_for;
 
 /// A node's defaults; the tests count in its interval of one second.
 pub fn config() -> Config {
@@ -121,8 +124,15 @@ impl Net {
         self.0.forget(at, peer)
     }
 
-    /// Hands a datagram that somebody forged to a node, and returns what it sends in the same breath.
+    /// Hands a datagram that somebody forged to a node, made for it if it is made for nobody in particular, and returns what it
+    /// sends in the same breath.
     pub fn hand(&mut self, at: Peer, from: SocketAddr, datagram: &[u8]) -> Vec<(SocketAddr, Vec<u8>)> {
+        let receiver = run_hash(at, self.node(at).generation());
+        self.hand_as_it_is(at, from, &made_for(receiver, datagram))
+    }
+
+    /// Hands a datagram to a node, whomever it was made for.
+    pub fn hand_as_it_is(&mut self, at: Peer, from: SocketAddr, datagram: &[u8]) -> Vec<(SocketAddr, Vec<u8>)> {
         self.expect_lies();
         self.0.hand(at, from, datagram).unwrap()
     }

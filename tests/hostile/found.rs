@@ -55,18 +55,20 @@ fn all_that_an_answer_draws_is_three_times_its_bytes_at_most() {
                 START_MS,
             );
         }
+        let mut subject = Scene::new(State::Busy).subject();
         let header = Header {
+            key_id: 0,
             cluster: "grapevine",
             speaks: 1,
             sender: Peer::from(stranger),
             generation: START_MS,
+            receiver: subject.run_hash(),
             echo: None,
             token: None,
         };
         let answer = Answer { want_id: 5, credit: 8, wants: &wants, records: &records, ..Answer::default() };
         let mut datagram = Vec::new();
         Message::Answer(answer).encode(&header, &mut datagram);
-        let mut subject = Scene::new(State::Busy).subject();
         subject.receive(stranger, &datagram);
         let drawn: Vec<_> = subject.sent.iter().map(|sent| Message::decode(&sent.bytes).unwrap().1).collect();
         wanted += drawn.iter().filter(|message| matches!(message, Message::Delta(_))).count();

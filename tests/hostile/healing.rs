@@ -43,6 +43,7 @@ fn a_cluster_that_was_lied_to_agrees_again() {
         for (which, mutations, at) in lies {
             let datagram = mutate(&recorded, which, &mutations);
             let from = Message::decode(&datagram).map_or(peer(9), |(header, _)| header.sender);
+            let datagram = world.subject(peers[at]).made_for_it(datagram);
             world.act(peers[at], Act::Datagram(from.addr(), datagram));
             world.run_for(Duration::from_millis(50));
         }

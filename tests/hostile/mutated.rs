@@ -34,7 +34,7 @@ pub fn mutate(recorded: &Collection, which: u64, mutations: &[Mutation]) -> Vec<
 /// How a datagram arrives: mostly from where it says, after nothing, a moment, or a long time.
 fn head() -> impl Strategy<Value = [u8; 3]> {
     let ticks = prop_oneof![4 => Just(0), 4 => 1..2_000u16, 2 => 2_000..30_000u16, 1 => 0xfff0..=u16::MAX];
-    let from = prop_oneof![4 => Just(0u8), 1 => 1..8u8];
+    let from = prop_oneof![8 => Just(0u8), 2 => 1..8u8, 1 => 8..16u8];
     (from, ticks).prop_map(|(from, ticks)| [from, ticks.to_le_bytes()[0], ticks.to_le_bytes()[1]])
 }
 

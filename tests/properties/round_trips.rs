@@ -39,7 +39,7 @@ proptest! {
     /// What is encoded is decoded as it was.
     #[test]
     fn messages_survive_the_trip(
-        (cluster, sender, generation, speaks) in (".{0,20}", any_peer(), any_number(), any::<u8>()),
+        (cluster, sender, generation, speaks, receiver) in (".{0,20}", any_peer(), any_number(), any::<u8>(), any::<u32>()),
         (echo, token) in (proptest::option::of(any_number()), proptest::option::of(any_number())),
         (id, want_id, credit, sequence) in any::<(u32, u32, u8, u8)>(),
         (window, rest, windowed) in (any_window(), proptest::option::of(any_window()), any::<bool>()),
@@ -47,7 +47,7 @@ proptest! {
         (one, two, three) in (vec(any::<u8>(), 0..400), vec(any::<u8>(), 0..40), vec(any::<u8>(), 0..300)),
         (rate_change, padding) in (any::<i64>(), 0..400usize),
     ) {
-        let header = Header { cluster: &cluster, speaks, sender, generation, echo, token };
+        let header = Header { key_id: 0, cluster: &cluster, speaks, sender, generation, receiver, echo, token };
         let rates = Rates { wanted, permitted };
         let columns = Columns { window, roster, base, tick, heartbeats: &two };
         let messages = [

@@ -43,9 +43,10 @@ fn the_fate_of_a_datagram_is_its_own() {
     let lost = |faults: Faults| {
         let mut sim = Sim::new(3);
         let nodes = sim.cluster(2, Config::default()).unwrap();
+        sim.run_for(Duration::from_secs(3)).unwrap();
         *sim.faults() = Faults { loss: 0.3, ..faults };
         sim.cut_one_way(&nodes[1..], &nodes[..1]);
-        // The second hears nothing and goes on trying: what it does depends on nothing that is drawn.
+        // The first hears nothing and goes on trying: what it does depends on nothing that is drawn.
         sim.run_for(Duration::from_secs(30)).unwrap();
         sim.happened().lost
     };

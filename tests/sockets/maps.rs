@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use grapevine::config::Limits;
 use grapevine::state::Delta;
+use grapevine::wire::run_hash;
 use grapevine::{Error, Event, EventFilter, EventKind, Gossiper, Value};
 
 use crate::common::forge::{Forger, row};
@@ -83,7 +84,8 @@ fn a_life_ends_at_its_owner_and_elsewhere() {
 fn what_a_restarted_peer_had_before_is_marked_until_its_map_is_here() {
     let _others = with_others();
     let node = quick().start().unwrap();
-    let (forger, stranger) = (Forger::new(), UdpSocket::bind("127.0.0.1:0").unwrap());
+    let receiver = run_hash(node.peer(), node.generation());
+    let (forger, stranger) = (Forger { receiver, ..Forger::new() }, UdpSocket::bind("127.0.0.1:0").unwrap());
     let send = |datagram: Vec<u8>| {
         stranger.send_to(&datagram, node.local_addr()).unwrap();
     };

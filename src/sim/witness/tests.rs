@@ -378,7 +378,10 @@ fn a_node_that_believed_a_lie_is_noticed() {
             let nodes = sim.cluster(4, Config::default()).unwrap();
             sim.run_for(Duration::from_secs(5)).unwrap();
             let addr = SocketAddr::from(([10, 6, 6, 6], 66));
-            sim.intrude(addr, crate::sim::Liar::new(seed, addr, "grapevine", &nodes, &[crate::sim::Lie::ThirdParties]));
+            sim.intrude(
+                addr,
+                crate::sim::Liar::new(seed, addr, &Config::default(), &nodes, &[crate::sim::Lie::ThirdParties]),
+            );
             sim.run_for(Duration::from_secs(20)).err()
         })
         .map(|violation| violation.rule)

@@ -24,6 +24,13 @@ pub(crate) fn unpredictable() -> u64 {
     7
 }
 
+/// Nor is it secret.
+#[cfg(feature = "encryption")]
+pub(crate) fn random<const N: usize>(bytes: &mut [u8; N]) -> std::io::Result<()> {
+    bytes.fill(7);
+    Ok(())
+}
+
 /// Threads, of which a test can have one refused.
 pub(crate) mod thread {
     use std::cell::{Cell, RefCell};

@@ -2,7 +2,7 @@
 //!
 //! The first byte chooses the state. Datagrams follow, each behind the first four bytes of the envelope, which so serve as the
 //! mark between them, wherever a fuzzer cuts and splices. Before the message's kind stand three bytes of how it arrives; the
-//! checksum is left out, and computed when the datagram is handed over.
+//! checksum is left out, and computed when the datagram is handed over, as the receiver is where it is 0.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -36,6 +36,8 @@ struct Arrival {
     from: Source,
     /// The node's own program sets a key before.
     sets: bool,
+    /// What is made for nobody in particular stays so.
+    is_first_contact: bool,
     ticks: u16,
 }
 
@@ -56,7 +58,8 @@ impl Arrival {
             2 => Source::Third,
             _ => Source::Stranger,
         };
-        Arrival { from, sets: bytes[0] & 4 != 0, ticks: u16::from_le_bytes([bytes[1], bytes[2]]) }
+        let (sets, is_first_contact) = (bytes[0] & 4 != 0, bytes[0] & 8 != 0);
+        Arrival { from, sets, is_first_contact, ticks: u16::from_le_bytes([bytes[1], bytes[2]]) }
     }
 
     fn from(&self, datagram: &[u8]) -> SocketAddr {
@@ -94,7 +97,10 @@ pub fn run(scenes: &[Scene], input: &[u8]) {
         if arrival.sets {
             set(&mut subject);
         }
-        let datagram = datagram(body);
+        let datagram = match arrival.is_first_contact {
+            true => datagram(body),
+            false => subject.made_for_it(datagram(body)),
+        };
         subject.receive(arrival.from(&datagram), &datagram);
     }
     subject.pass(Duration::from_secs(1));

@@ -84,7 +84,7 @@ impl Mutation {
     fn change_a_field(&self, structure: &mut Structure) {
         // Most fields are in rows; the header's are changed less often than these.
         let mut fields = structure.fields();
-        let skipped = if self.other.is_multiple_of(4) || fields.len() <= 12 { 0 } else { 7 };
+        let skipped = if self.other.is_multiple_of(4) || fields.len() <= 13 { 0 } else { 8 };
         let at = skipped + self.place(fields.len() - skipped);
         let (role, value) = &mut fields[at];
         **value = self.value(*role, value);

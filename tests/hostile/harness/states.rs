@@ -73,7 +73,9 @@ impl Scene {
     pub fn structures(scenes: &[Scene]) -> Collection {
         let acts = scenes.iter().flat_map(|scene| scene.script.acts.iter().chain(&scene.sequel));
         let datagrams: BTreeSet<&Vec<u8>> = acts.filter_map(|(_, act)| act.datagram()).collect();
-        Collection::new(datagrams.into_iter().map(|bytes| Structure::of(bytes).expect("a node's own datagram")))
+        Collection::new(
+            datagrams.into_iter().map(|bytes| Structure::of(bytes).expect("a node's own datagram").for_anybody()),
+        )
     }
 
     /// A node in this state.

@@ -12,6 +12,7 @@ pub enum Role {
     Speaks,
     Sender,
     Generation,
+    Receiver,
     Token,
     Id,
     WindowEnd,
@@ -87,6 +88,14 @@ impl Structure {
         let checksum = checksum(&out);
         out.extend_from_slice(&checksum);
         out
+    }
+
+    /// Made for whoever it is handed to, once that is known.
+    pub fn for_anybody(mut self) -> Structure {
+        for (_, value) in self.fields().into_iter().filter(|(role, _)| *role == Role::Receiver) {
+            *value = Value::Uint(0);
+        }
+        self
     }
 
     /// Every field, those in tables included.
@@ -204,6 +213,7 @@ impl<'a> Reader<'a> {
         self.uint(Role::Speaks)?;
         self.bytes(Role::Sender)?;
         self.uint(Role::Generation)?;
+        self.uint(Role::Receiver)?;
         self.uint_or_nil(Role::Token)?;
         self.uint_or_nil(Role::Token)?;
         self.uint(Role::Id)?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use grapevine::config::Config;
 use grapevine::instant::Instant;
 use grapevine::node::{Node, Output};
-use grapevine::wire::{Digest, Header, Message, Rates};
+use grapevine::wire::{Digest, Header, Message, Rates, run_hash};
 use grapevine::{Peer, Value};
 
 use super::promises::{self, Before};
@@ -101,6 +101,11 @@ impl Subject {
         subject
     }
 
+    /// What stands for this run of it in datagrams that are made for it.
+    pub fn run_hash(&self) -> u32 {
+        run_hash(self.script.me, self.node.generation())
+    }
+
     /// When one of its timers is due.
     pub fn due(&self) -> Instant {
         self.node.next_gossip().min(self.node.next_detect()).max(self.now)
@@ -127,6 +132,18 @@ impl Subject {
             Act::Wake => {}
         }
         self.collect();
+    }
+
+    /// A datagram that is made for nobody in particular, made for this run of this node instead. Others stay as they are.
+    pub fn made_for_it(&self, datagram: Vec<u8>) -> Vec<u8> {
+        match Message::decode(&datagram) {
+            Ok((header, message)) if header.receiver == 0 => {
+                let mut made = Vec::new();
+                message.encode(&Header { receiver: self.run_hash(), ..header }, &mut made);
+                made
+            }
+            _ => datagram,
+        }
     }
 
     /// Takes a datagram now, and checks what becomes of it.
@@ -211,7 +228,8 @@ impl Subject {
 }
 
 fn first_digest(config: &Config, sender: Peer) -> Vec<u8> {
-    let header = Header { cluster: &config.cluster, speaks: 1, sender, generation: START_MS, echo: None, token: None };
+    let (cluster, generation) = (&config.cluster, START_MS);
+    let header = Header { key_id: 0, cluster, speaks: 1, sender, generation, receiver: 0, echo: None, token: None };
     let digest = Digest { id: 1, window: None, rates: Rates::default(), records: &[], padding: 500 };
     let mut datagram = Vec::new();
     Message::Digest(digest).encode(&header, &mut datagram);

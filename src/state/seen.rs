@@ -1,0 +1,66 @@
+//! Which of a peer's numbered messages have come: what comes again is answered with less.
+
+/// The last 64 numbers of one who counts on, whatever their order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// The highest, as far as numbers that wrap around have one; `None` before the first.
+    highest: Option<u32>,
+    /// Which of the 64 below it have come, the nearest in the lowest bit.
+    below: u64,
+}
+
+impl Seen {
+    /// Whether this number comes for the first time. What is further back than can be told counts as a repetition.
+    pub fn is_first(&mut self, number: u32) -> bool {
+        let Some(highest) = self.highest else {
+            self.highest = Some(number);
+            return true;
+        };
+        let ahead = number.wrapping_sub(highest).cast_signed();
+        if ahead > 0 {
+            let ahead = ahead.cast_unsigned();
+            self.below = self.below.checked_shl(ahead).unwrap_or(0) | 1_u64.checked_shl(ahead - 1).unwrap_or(0);
+            self.highest = Some(number);
+            return true;
+        }
+        let back = ahead.unsigned_abs();
+        let bit = back.checked_sub(1).and_then(|place| 1_u64.checked_shl(place)).unwrap_or(0);
+        let first = bit != 0 && self.below & bit == 0;
+        self.below |= bit;
+        first
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_number_is_first_once_in_any_order() {
+        for start in [0, 1, u32::MAX - 30] {
+            let mut seen = Seen::default();
+            let numbers: Vec<u32> = (0..100).map(|n| start.wrapping_add(n ^ 21)).collect();
+            for number in &numbers {
+                assert!(seen.is_first(*number), "{number}");
+                assert!(!seen.is_first(*number), "{number}");
+            }
+            assert!(numbers.iter().all(|number| !seen.is_first(*number)));
+        }
+    }
+
+    #[test]
+    fn it_remembers_64_below_the_highest() {
+        let mut seen = Seen::default();
+        assert!(seen.is_first(1_000));
+        assert!(seen.is_first(1_000 - 64));
+        assert!(!seen.is_first(1_000 - 64));
+        assert!(!seen.is_first(1_000 - 65), "not told any more");
+        assert!(seen.is_first(1_001));
+        assert!(!seen.is_first(1_000));
+        assert!(seen.is_first(1_065));
+        assert!(!seen.is_first(1_001), "at the very end of what is told");
+        assert!(seen.is_first(1_000_000));
+        assert!(!seen.is_first(1_065));
+        assert!(seen.is_first(999_999));
+    }
+}
