@@ -5,10 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules that are handed the time, dice and datagrams, and reach for none themselves, with the vocabulary that they share.
-const CORE: [&str; 14] = [
+const CORE: [&str; 15] = [
     "instant",
     "msgpack",
     "peer",
+    "keyring",
     "value",
     "event",
     "stats",

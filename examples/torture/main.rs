@@ -178,6 +178,7 @@ fn struck(kind: FaultKind, happened: &Happened) -> bool {
         FaultKind::Sleep => happened.sleeps,
         FaultKind::Drift => happened.drifts,
         FaultKind::DeafSubscriber => happened.events_missed,
+        FaultKind::Recorder => happened.recorded,
         FaultKind::Lies => happened.lies,
     };
     count > 0

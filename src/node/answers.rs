@@ -217,12 +217,16 @@ impl Node {
         }
     }
 
+    /// Whether this node waits for the answer to a digest.
+    pub(super) fn is_asked(&self, id: u32) -> bool {
+        id != 0 && self.asked[id as usize % OPEN_DIGESTS] == id
+    }
+
     /// Whether this is an answer to a digest of this node; true once.
     pub(super) fn take_asked(&mut self, id: u32) -> bool {
-        let slot = &mut self.asked[id as usize % OPEN_DIGESTS];
-        let asked = id != 0 && *slot == id;
+        let asked = self.is_asked(id);
         if asked {
-            *slot = 0;
+            self.asked[id as usize % OPEN_DIGESTS] = 0;
         }
         asked
     }

@@ -164,7 +164,7 @@ impl Node {
             true => 0.0,
             false => self.flow.share(self.write_rate.get(now), rates.wanted as f64, rates.permitted as f64),
         };
-        self.fill_deltas(now, &mut draft);
+        self.fill_deltas(now, sender, &mut draft);
         let credit = self.catch_up.credit(None).filter(|_| !draft.wanted.is_empty());
         let want_id = self.catch_up.next_id();
         match credit {
@@ -200,7 +200,7 @@ impl Node {
         self.scratch.entries = entries;
     }
 
-    fn fill_deltas(&mut self, now: Instant, draft: &mut Draft) {
+    fn fill_deltas(&mut self, now: Instant, sender: &Sender, draft: &mut Draft) {
         deepest_first(&mut draft.waiting, &mut self.dice);
         let base = self.generation();
         let empty_datagram_bytes = self.delta_room();
@@ -213,8 +213,9 @@ impl Node {
             ordinary |= behind;
             overflowed |= packed == Packed::Cut && behind;
         }
-        // Only ordinary exchanges tell whether messages hold what is written: a newcomer who fetches whole maps does not.
-        if ordinary {
+        // Only ordinary exchanges tell whether messages hold what is written: a newcomer who fetches whole maps does not, nor does
+        // somebody who asks for what was told long ago.
+        if ordinary && !sender.repeated {
             self.flow.message(overflowed);
         }
     }

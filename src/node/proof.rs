@@ -95,31 +95,31 @@ impl Node {
         }
     }
 
-    /// The way back to where a datagram of `len` bytes came from. One that is `repeated` proves nothing: it may have been recorded.
-    pub(super) fn path_back(
-        &mut self,
-        now: Instant,
-        from: SocketAddr,
-        header: &Header<'_>,
-        len: usize,
-        repeated: bool,
-    ) -> Path {
-        let proved = !repeated && header.echo.is_some_and(|echo| self.proof.is_proved(now, from, echo));
-        self.keep_token(from, header);
-        let mut echo = header.token;
-        if let Some(member) = self.member_at(from, header) {
-            if proved {
-                member.proved_until = now + PROOF_LASTS;
-            }
-            echo = member.token;
-        }
+    /// The way back to where a datagram of `len` bytes came from that may have been recorded: it proves nothing.
+    pub(super) fn unproved_path_back(&self, now: Instant, from: SocketAddr, header: &Header<'_>, len: usize) -> Path {
         Path {
             to: from,
             receiver: run_hash(header.sender, header.generation),
-            echo,
-            token: (!proved).then(|| self.proof.token(now, from)),
-            allowance: if proved { usize::MAX } else { len.saturating_mul(3) },
+            echo: header.token,
+            token: Some(self.proof.token(now, from)),
+            allowance: len.saturating_mul(3),
         }
+    }
+
+    /// The way back to where a datagram of `len` bytes came from that was made for this run, and came for the first time.
+    pub(super) fn path_back(&mut self, now: Instant, from: SocketAddr, header: &Header<'_>, len: usize) -> Path {
+        let path = self.unproved_path_back(now, from, header, len);
+        let proved = header.echo.is_some_and(|echo| self.proof.is_proved(now, from, echo));
+        self.keep_token(from, header);
+        let Some(member) = self.member_at(from, header) else {
+            return if proved { Path { token: None, allowance: usize::MAX, ..path } } else { path };
+        };
+        let echo = member.token;
+        if !proved {
+            return Path { echo, ..path };
+        }
+        member.proved_until = now + PROOF_LASTS;
+        Path { echo, token: None, allowance: usize::MAX, ..path }
     }
 
     /// Keeps the token that a peer gave, if it came from where the peer is reached.

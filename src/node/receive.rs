@@ -77,17 +77,21 @@ impl Node {
         if header.sender.unreachable_because().is_some() {
             return Err(Refusal::BadAddress);
         }
-        let repeated = self.is_repeated(header, message);
-        let path = self.path_back(now, from, header, len, repeated);
+        let for_this_run = header.receiver == run_hash(me, self.generation());
+        let repeated = !for_this_run || self.is_repeated(header, message);
+        let path = match repeated {
+            true => self.unproved_path_back(now, from, header, len),
+            false => self.path_back(now, from, header, len),
+        };
         let sender = Sender { peer: header.sender, from, generation: header.generation, path, repeated };
-        if header.receiver != run_hash(me, self.generation()) {
+        if !for_this_run {
             return self.introduce(&sender, header.receiver, message, out);
         }
         if header.sender == me {
             self.meet_twin(now, &sender, out);
             return Err(Refusal::OwnMessage);
         }
-        let was_alone = self.ring.is_empty();
+        let (was_alone, was_known) = (self.ring.is_empty(), self.knows_run(header));
         let handled = match message {
             Message::Digest(digest) => self.answer_digest(now, &sender, digest, out),
             Message::CompactDigest(digest) => self.answer_compact_digest(now, &sender, digest, out),
@@ -95,8 +99,11 @@ impl Node {
             Message::Delta(delta) => self.handle_delta(now, &sender, delta, out),
             Message::Want(want) => self.handle_want(now, &sender, want, out),
         };
-        // Once more, for a sender who was not known before its own message was read.
-        self.keep_token(from, header);
+        if !was_known {
+            // Perhaps its own message made it known.
+            self.keep_token(from, header);
+            self.is_first(header, message);
+        }
         if let Some(member) = self.ring.member_mut(header.sender) {
             member.bytes_received += len as u64;
         }
@@ -128,21 +135,37 @@ impl Node {
         self.scratch.opened = buffer;
     }
 
-    /// Whether a message that asks for something has come before: then it may have been recorded, and is not answered with
-    /// more than anybody would be.
+    /// Whether a message has come before, as far as that can be told: then it may have been recorded, proves nothing, and is not
+    /// answered with more than anybody would be.
     fn is_repeated(&mut self, header: &Header<'_>, message: &Message<'_>) -> bool {
-        let Some(member) = self.ring.member_mut(header.sender) else { return false };
-        if member.replica.progress().generation != header.generation {
+        let is_waited_for = match message {
+            Message::Answer(answer) => self.is_asked(answer.id),
+            Message::Delta(delta) => self.catch_up.is_waiting(delta.want_id),
+            _ => true,
+        };
+        let is_first = self.is_first(header, message);
+        !is_waited_for || !is_first
+    }
+
+    /// Whether a run that is known asks for something for the first time: that is noted. Of others it cannot be told.
+    fn is_first(&mut self, header: &Header<'_>, message: &Message<'_>) -> bool {
+        if !self.knows_run(header) {
             return false;
         }
+        let Some(member) = self.ring.member_mut(header.sender) else { return false };
         match message {
             Message::Digest(Digest { id, .. }) | Message::CompactDigest(CompactDigest { id, .. }) => {
-                !member.digests.is_first(*id)
+                member.digests.is_first(*id)
             }
-            Message::Want(WantMessage { want_id, .. }) => !member.wants.is_first(*want_id),
-            Message::Answer(Answer { want_id, wants, .. }) => !wants.is_empty() && !member.wants.is_first(*want_id),
-            Message::Delta(_) => false,
+            Message::Want(WantMessage { want_id, .. }) => member.wants.is_first(*want_id),
+            Message::Answer(Answer { want_id, wants, .. }) => wants.is_empty() || member.wants.is_first(*want_id),
+            Message::Delta(_) => true,
         }
+    }
+
+    fn knows_run(&self, header: &Header<'_>) -> bool {
+        let member = self.ring.member(header.sender);
+        member.is_some_and(|member| member.replica.progress().generation == header.generation)
     }
 
     /// Somebody wrote to nobody in particular, because it does not know who is here, or to another node or another run. That

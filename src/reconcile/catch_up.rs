@@ -66,6 +66,11 @@ impl CatchUp {
         self.sessions.iter().any(|session| session.owners.contains(&owner))
     }
 
+    /// Whether answers to this request are waited for.
+    pub fn is_waiting(&self, id: u32) -> bool {
+        self.sessions.iter().any(|session| session.id == id)
+    }
+
     /// The credit that a request may have now; `None` if nothing more may be asked for.
     pub fn credit(&self, wish: Option<u8>) -> Option<u8> {
         if self.sessions.len() >= MAX_SESSIONS {

@@ -24,6 +24,7 @@ pub(super) enum Purpose {
     Program,
     Lie,
     Nonce,
+    Recording,
 }
 
 /// Draws for one thing: the datagram, node or fault that these numbers name.

@@ -50,6 +50,8 @@ pub struct Happened {
     pub events_missed: u64,
     /// Datagrams that an intruder sent.
     pub lies: u64,
+    /// Datagrams of nodes that an intruder sent again.
+    pub recorded: u64,
     /// Nodes that took a higher generation because of what others told of them.
     pub renewals: u64,
 }
@@ -63,12 +65,12 @@ impl Happened {
     }
 
     /// Each count with its name.
-    pub fn fields(&self) -> [(&'static str, u64); 24] {
+    pub fn fields(&self) -> [(&'static str, u64); 25] {
         let mut copy = *self;
         copy.fields_mut().map(|(name, count)| (name, *count))
     }
 
-    fn fields_mut(&mut self) -> [(&'static str, &mut u64); 24] {
+    fn fields_mut(&mut self) -> [(&'static str, &mut u64); 25] {
         [
             ("datagrams", &mut self.datagrams),
             ("lost", &mut self.lost),
@@ -93,6 +95,7 @@ impl Happened {
             ("drifts", &mut self.drifts),
             ("events missed", &mut self.events_missed),
             ("lies", &mut self.lies),
+            ("recorded", &mut self.recorded),
             ("renewals", &mut self.renewals),
         ]
     }

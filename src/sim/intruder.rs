@@ -13,6 +13,9 @@ pub trait Intruder {
     /// A datagram has come.
     fn receive(&mut self, now: Instant, from: SocketAddr, datagram: &[u8], outbox: &mut Outbox);
 
+    /// A node sends something to anybody, whether it arrives or not.
+    fn overhear(&mut self, _now: Instant, _from: SocketAddr, _to: SocketAddr, _datagram: &[u8]) {}
+
     /// The time has come that [`Intruder::next`] said.
     fn act(&mut self, now: Instant, outbox: &mut Outbox);
 
@@ -24,18 +27,29 @@ pub trait Intruder {
 #[derive(Debug)]
 pub struct Outbox {
     addr: SocketAddr,
-    datagrams: Vec<(SocketAddr, SocketAddr, Vec<u8>)>,
+    now: Instant,
+    datagrams: Vec<Datagram>,
 }
 
 impl Outbox {
+    /// Its own address.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
     /// Sends from its own address.
     pub fn send(&mut self, to: SocketAddr, datagram: Vec<u8>) {
-        self.datagrams.push((self.addr, to, datagram));
+        self.send_as(self.addr, to, datagram);
     }
 
     /// Sends under the address of somebody else; answers go there.
     pub fn send_as(&mut self, from: SocketAddr, to: SocketAddr, datagram: Vec<u8>) {
-        self.datagrams.push((from, to, datagram));
+        self.resend(self.now, from, to, datagram);
+    }
+
+    /// Sends what was sent by somebody at `sent`: to have been under way since then.
+    pub fn resend(&mut self, sent: Instant, from: SocketAddr, to: SocketAddr, datagram: Vec<u8>) {
+        self.datagrams.push(Datagram { from, to, bytes: datagram, sent });
     }
 }
 
@@ -45,6 +59,12 @@ pub(super) struct Outsider {
     sent: u64,
     intruder: Box<dyn Intruder>,
     wake: Option<Instant>,
+}
+
+impl Outsider {
+    pub(super) fn overhear(&mut self, now: Instant, from: SocketAddr, to: SocketAddr, datagram: &[u8]) {
+        self.intruder.overhear(now, from, to, datagram);
+    }
 }
 
 /// Intruders are counted from here, nodes from 0: draws are made by these numbers.
@@ -73,15 +93,14 @@ impl Sim {
     pub(super) fn outsider_acts(&mut self, peer: Peer, received: Option<Datagram>) {
         let now = self.now;
         let Some(outsider) = self.outsiders.get_mut(&peer) else { return };
-        let mut outbox = Outbox { addr: peer.addr(), datagrams: Vec::new() };
+        let mut outbox = Outbox { addr: peer.addr(), now, datagrams: Vec::new() };
         match received {
             Some(datagram) => outsider.intruder.receive(now, datagram.from, &datagram.bytes, &mut outbox),
             None => outsider.intruder.act(now, &mut outbox),
         }
-        for (from, to, bytes) in outbox.datagrams {
+        for datagram in outbox.datagrams {
             outsider.sent += 1;
-            self.happened.lies += 1;
-            let datagram = Datagram { from, to, bytes, sent: now };
+            *(if datagram.sent < now { &mut self.happened.recorded } else { &mut self.happened.lies }) += 1;
             self.network.send(datagram, outsider.number, outsider.sent, &mut self.happened);
         }
         self.schedule_outsider(peer);

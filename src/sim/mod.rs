@@ -33,7 +33,7 @@
 //!   [`Sim::isolate`], [`Sim::heal`].
 //! - *What machines do*: [`Sim::crash`], [`Sim::restart`], [`Sim::pause`], [`Sim::sleep`], [`Sim::drift`], [`Sim::leave`].
 //! - *What programs do*: [`Sim::set`] and its like from outside, or [`Sim::program`], which is called with every event.
-//! - *What an enemy does*: an [`Intruder`]; [`Liar`] is one.
+//! - *What an enemy does*: an [`Intruder`]; [`Liar`] is one within the cluster, [`Recorder`] one outside of it.
 //! - *Everything at once, drawn from a seed*: a [`Plan`], run by [`torture`].
 //! - *Whether the promises are kept*: a [watched](Sim::watched) run ends with a [`Violation`] at the first step that breaks one.
 
@@ -48,6 +48,7 @@ mod narrow;
 mod network;
 mod plan;
 mod program;
+mod recorder;
 mod story;
 mod torture;
 mod trace;
@@ -74,6 +75,7 @@ use network::{Datagram, Network};
 pub use network::{Faults, Scope};
 pub use plan::{Comeback, Fault, FaultKind, Plan, Planned};
 pub use program::At;
+pub use recorder::Recorder;
 pub use torture::{Outcome, Torture, torture};
 use trace::Trace;
 pub use witness::{Cause, Rule, Violation};
@@ -363,6 +365,9 @@ impl Sim {
             tap.push((from, to, bytes.to_vec()));
         }
         let Some(host) = self.hosts.get_mut(&from) else { return };
+        for outsider in self.outsiders.values_mut() {
+            outsider.overhear(self.now, host.addr, to, bytes);
+        }
         host.sent += 1;
         let datagram = Datagram { from: host.addr, to, bytes: bytes.to_vec(), sent: self.now };
         self.network.send(datagram, host.number, host.sent, &mut self.happened);

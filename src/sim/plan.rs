@@ -63,6 +63,8 @@ pub enum Fault {
     Drift(usize, i32),
     /// A subscriber at a node does not read.
     DeafSubscriber(usize),
+    /// Somebody outside of the cluster records what is sent, and sends it again.
+    Recorder,
     /// Somebody lies within the cluster.
     Lies(Vec<Lie>),
 }
@@ -103,12 +105,13 @@ pub enum FaultKind {
     Sleep,
     Drift,
     DeafSubscriber,
+    Recorder,
     Lies,
 }
 
 impl FaultKind {
     /// All of them.
-    pub const ALL: [FaultKind; 19] = [
+    pub const ALL: [FaultKind; 20] = [
         FaultKind::Loss,
         FaultKind::Duplication,
         FaultKind::Delay,
@@ -127,6 +130,7 @@ impl FaultKind {
         FaultKind::Sleep,
         FaultKind::Drift,
         FaultKind::DeafSubscriber,
+        FaultKind::Recorder,
         FaultKind::Lies,
     ];
 
@@ -151,6 +155,7 @@ impl FaultKind {
             FaultKind::Sleep => "sleep",
             FaultKind::Drift => "drift",
             FaultKind::DeafSubscriber => "deaf-subscriber",
+            FaultKind::Recorder => "recorder",
             FaultKind::Lies => "lies",
         }
     }
@@ -193,7 +198,7 @@ impl Fault {
 
     fn nodes(&self) -> Vec<usize> {
         match self {
-            Fault::Network(_) | Fault::Lies(_) => Vec::new(),
+            Fault::Network(_) | Fault::Recorder | Fault::Lies(_) => Vec::new(),
             Fault::OnLink(from, to, _) => vec![*from, *to],
             Fault::Cut(nodes) | Fault::CutOneWay(nodes) => nodes.clone(),
             Fault::AtNode(node, _)
@@ -253,7 +258,7 @@ impl Plan {
 fn count(kind: FaultKind, nodes: usize, rng: &mut Rng) -> usize {
     match kind {
         FaultKind::Crash | FaultKind::Pause | FaultKind::Drift => rng.usize(1..=2 + nodes / 4),
-        FaultKind::Lies | FaultKind::DeafSubscriber => 1,
+        FaultKind::Lies | FaultKind::Recorder | FaultKind::DeafSubscriber => 1,
         _ => rng.usize(1..=3),
     }
 }
@@ -261,7 +266,7 @@ fn count(kind: FaultKind, nodes: usize, rng: &mut Rng) -> usize {
 /// From when until when: a second to a sixth of the run, short ones as often as long ones.
 fn span(kind: FaultKind, duration: Duration, rng: &mut Rng) -> (Duration, Duration) {
     match kind {
-        FaultKind::Drift | FaultKind::DeafSubscriber => return (Duration::ZERO, duration),
+        FaultKind::Drift | FaultKind::DeafSubscriber | FaultKind::Recorder => return (Duration::ZERO, duration),
         FaultKind::Lies => return (duration / 6, duration / 2),
         _ => {}
     }
@@ -299,6 +304,7 @@ fn fault(kind: FaultKind, nodes: usize, rng: &mut Rng) -> Fault {
         FaultKind::Sleep => Fault::Sleep(node),
         FaultKind::Drift => Fault::Drift(node, rng.i32(-50_000..=50_000)),
         FaultKind::DeafSubscriber => Fault::DeafSubscriber(node),
+        FaultKind::Recorder => Fault::Recorder,
         FaultKind::Lies => Fault::Lies(Lie::ALL.to_vec()),
     }
 }

@@ -18,6 +18,7 @@ use crate::sim::happened::Happened;
 use crate::sim::liar::Liar;
 use crate::sim::network::{Faults, Scope};
 use crate::sim::plan::{Comeback, Fault, Plan, Planned};
+use crate::sim::recorder::Recorder;
 use crate::sim::witness::{Rule, Violation};
 use crate::subscription::Subscription;
 use crate::value::Value;
@@ -60,7 +61,7 @@ pub struct Outcome {
 
 impl Torture {
     /// A plan with settings that suit it, drawn from its seed as well: partners in a round, early news or not, sizes of
-    /// datagrams, bytes per round. Tombstones are collected and peers forgotten after half a minute.
+    /// datagrams, bytes per round; and of each second seed a keyring. Tombstones are collected and peers forgotten after half a minute.
     pub fn new(plan: Plan) -> Torture {
         let mut rng = Dice::new(plan.seed, [u64::MAX, 1]).rng(Purpose::Plan);
         let max_datagram = rng.choice([576, 1_400, 1_400, 8_192]).unwrap_or(1_400);
@@ -72,6 +73,8 @@ impl Torture {
             grace: Duration::from_secs(30),
             // Small enough to be reached by whoever tries.
             limits: Limits { peers: 64.max(4 * plan.nodes), keys: 64, events: 64, ..Limits::default() },
+            #[cfg(feature = "encryption")]
+            keyring: rng.bool().then(|| keyring(&mut rng)).flatten(),
             ..Config::default()
         };
         Torture { plan, config, writes_per_second: 0.5, settle_within: SETTLE_WITHIN, record: false }
@@ -86,8 +89,18 @@ const CALM: Duration = Duration::from_secs(20);
 /// All nodes are started within `STARTS`, and no fault begins before `ALL_STARTED`.
 const STARTS: Duration = Duration::from_secs(3);
 const ALL_STARTED: Duration = Duration::from_secs(4);
-/// The port at which liars are.
-const LIARS_PORT: u16 = 6_666;
+/// Where a liar is, and somebody who records.
+const LIAR: ([u8; 4], u16) = ([10, 66, 0, 1], 6_666);
+const RECORDER: ([u8; 4], u16) = ([10, 66, 0, 2], 6_666);
+
+#[cfg(feature = "encryption")]
+fn keyring(rng: &mut fastrand::Rng) -> Option<crate::keyring::Keyring> {
+    let key = crate::keyring::SecretKey::from_fill(|key| {
+        rng.fill(key);
+        Ok::<(), ()>(())
+    });
+    key.ok().map(crate::keyring::Keyring::new)
+}
 
 /// Runs it, watched.
 ///
@@ -294,8 +307,11 @@ impl<'a> Run<'a> {
             Fault::DeafSubscriber(node) => {
                 self.deaf.extend(self.sim.subscribe(self.nodes[node], EventFilter::all()));
             }
+            Fault::Recorder => {
+                self.sim.intrude(SocketAddr::from(RECORDER), Recorder::new(self.torture.plan.seed));
+            }
             Fault::Lies(lies) => {
-                let addr = SocketAddr::from(([10, 66, 0, 1], LIARS_PORT));
+                let addr = SocketAddr::from(LIAR);
                 let liar = Liar::new(self.torture.plan.seed, addr, &self.torture.config, &self.nodes, &lies);
                 self.sim.expect_lies();
                 self.sim.intrude(addr, liar);
@@ -323,7 +339,8 @@ impl<'a> Run<'a> {
             Fault::Pause(node) | Fault::Sleep(node) => self.sim.resume(self.nodes[node]),
             // Clocks go on at their rates.
             Fault::Drift(..) | Fault::DeafSubscriber(_) => {}
-            Fault::Lies(_) => self.sim.expel(SocketAddr::from(([10, 66, 0, 1], LIARS_PORT))),
+            Fault::Recorder => self.sim.expel(SocketAddr::from(RECORDER)),
+            Fault::Lies(_) => self.sim.expel(SocketAddr::from(LIAR)),
         }
     }
 

@@ -10,10 +10,12 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// Whether this number comes for the first time. What is further back than can be told counts as a repetition.
+    /// Whether this number comes for the first time. What is further back than can be told counts as a repetition, and so does what
+    /// is below the first of all.
     pub fn is_first(&mut self, number: u32) -> bool {
         let Some(highest) = self.highest else {
-            self.highest = Some(number);
+            // What came before, when nobody was known to be counting, was not noted.
+            *self = Seen { highest: Some(number), below: u64::MAX };
             return true;
         };
         let ahead = number.wrapping_sub(highest).cast_signed();
@@ -39,6 +41,8 @@ mod tests {
     fn each_number_is_first_once_in_any_order() {
         for start in [0, 1, u32::MAX - 30] {
             let mut seen = Seen::default();
+            assert!(seen.is_first(start.wrapping_sub(1)));
+            assert!(!seen.is_first(start.wrapping_sub(2)), "below the first");
             let numbers: Vec<u32> = (0..100).map(|n| start.wrapping_add(n ^ 21)).collect();
             for number in &numbers {
                 assert!(seen.is_first(*number), "{number}");
@@ -51,6 +55,7 @@ mod tests {
     #[test]
     fn it_remembers_64_below_the_highest() {
         let mut seen = Seen::default();
+        assert!(seen.is_first(1_000 - 70));
         assert!(seen.is_first(1_000));
         assert!(seen.is_first(1_000 - 64));
         assert!(!seen.is_first(1_000 - 64));
