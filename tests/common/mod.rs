@@ -2,6 +2,7 @@
 #![allow(dead_code, unused_imports)]
 
 pub mod forge;
+pub mod keyed;
 pub mod net;
 
 use std::time::Duration;

@@ -13,10 +13,11 @@ use grapevine::wire::run_hash;
 use grapevine::{Error, Event, Peer};
 
 use super::forge::made_for;
+use super::keyed::{keyring, opened, sealed};
 
 /// A node's defaults; the tests count in its interval of one second.
 pub fn config() -> Config {
-    Config::default()
+    Config { keyring: keyring(), ..Config::default() }
 }
 
 /// A watched [`Sim`].
@@ -134,7 +135,15 @@ impl Net {
     /// Hands a datagram to a node, whomever it was made for.
     pub fn hand_as_it_is(&mut self, at: Peer, from: SocketAddr, datagram: &[u8]) -> Vec<(SocketAddr, Vec<u8>)> {
         self.expect_lies();
-        self.0.hand(at, from, datagram).unwrap()
+        let cluster = self.node(at).config().cluster.clone();
+        let said = self.0.hand(at, from, &sealed(datagram)).unwrap();
+        said.into_iter().map(|(to, datagram)| (to, opened(&datagram, &cluster))).collect()
+    }
+
+    /// What nodes of the default cluster sent since [`Sim::tap`].
+    pub fn tapped(&mut self) -> Vec<(Peer, SocketAddr, Vec<u8>)> {
+        let tapped = self.0.tapped();
+        tapped.into_iter().map(|(from, to, datagram)| (from, to, opened(&datagram, "grapevine"))).collect()
     }
 
     /// The events since the last time.

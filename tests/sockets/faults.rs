@@ -11,6 +11,7 @@ use grapevine::transport::{Transport, UdpTransport};
 use grapevine::{Config, Error, Event, EventFilter, Gossiper};
 use parking_lot::Mutex;
 
+use crate::common::keyed::keyring;
 use crate::common::{ms, secs};
 use crate::{LONG, all_alive, arrives, join, until, with_others};
 
@@ -38,7 +39,8 @@ impl Faulty {
     }
 
     fn start(self: &Arc<Self>, seeds: Vec<String>) -> Gossiper {
-        Gossiper::start_with(Config { interval: ms(100), seeds, ..Config::default() }, self.clone()).unwrap()
+        Gossiper::start_with(Config { interval: ms(100), seeds, keyring: keyring(), ..Config::default() }, self.clone())
+            .unwrap()
     }
 
     fn maybe_panic(&self) {

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use grapevine::{Builder, Gossiper};
 use parking_lot::{RwLock, RwLockReadGuard};
 
+use common::keyed::keyring;
 use common::{ms, secs};
 
 /// Nothing takes so long.
@@ -32,7 +33,11 @@ fn with_others() -> RwLockReadGuard<'static, ()> {
 }
 
 fn quick() -> Builder {
-    Gossiper::builder().interval(ms(100))
+    let builder = Gossiper::builder().interval(ms(100));
+    match keyring() {
+        Some(keyring) => builder.keyring(keyring),
+        None => builder,
+    }
 }
 
 /// A node that has `first` for its seed.

@@ -9,6 +9,7 @@ use grapevine::wire::run_hash;
 use grapevine::{Error, Event, EventFilter, EventKind, Gossiper, Value};
 
 use crate::common::forge::{Forger, row};
+use crate::common::keyed::sealed;
 use crate::common::secs;
 use crate::{LONG, all_alive, arrives, join, quick, with_others};
 
@@ -87,7 +88,7 @@ fn what_a_restarted_peer_had_before_is_marked_until_its_map_is_here() {
     let receiver = run_hash(node.peer(), node.generation());
     let (forger, stranger) = (Forger { receiver, ..Forger::new() }, UdpSocket::bind("127.0.0.1:0").unwrap());
     let send = |datagram: Vec<u8>| {
-        stranger.send_to(&datagram, node.local_addr()).unwrap();
+        stranger.send_to(&sealed(&datagram), node.local_addr()).unwrap();
     };
     let of_run = |generation| Delta { generation, from: 0, to: 2, max: 2, floor: 0 };
     let entry = || node.entry(forger.sender, "k");
