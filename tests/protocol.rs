@@ -152,7 +152,8 @@ fn encrypted(message: &Message<'_>) -> Vec<u8> {
     message.encode(&header, &mut out);
     let mut nonce = [0; 24];
     nonce.iter_mut().zip(0x40..).for_each(|(byte, n)| *byte = n);
-    seal.seal(&mut out, &nonce);
+    let plain = std::mem::take(&mut out);
+    seal.seal(&plain, &nonce, &mut out);
     let mut buffer = Vec::new();
     assert_eq!(Message::open(&out, &seal, &mut buffer), Ok(Opened { header, message: *message, key: Some(0) }));
     assert_eq!(Message::decode(&out), Err(Refusal::UnknownKey));

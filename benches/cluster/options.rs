@@ -27,7 +27,7 @@ Each measurement can be taken by itself in this program as a child:
 ";
 
 /// The rows of the table.
-pub const ROWS: std::ops::RangeInclusive<u8> = 1..=11;
+pub const ROWS: std::ops::RangeInclusive<u8> = 1..=12;
 
 /// What to measure, and how to tell.
 #[derive(Clone, Debug)]
@@ -89,7 +89,7 @@ fn rows(list: &str) -> Outcome<Vec<u8>> {
     for word in list.split(',') {
         match word.trim().parse() {
             Ok(row) if ROWS.contains(&row) => rows.push(row),
-            _ => return Err(format!("--rows takes numbers from 1 to 11 like 1,3,7, not `{list}`").into()),
+            _ => return Err(format!("--rows takes numbers from 1 to 12 like 1,3,7, not `{list}`").into()),
         }
     }
     rows.sort_unstable();

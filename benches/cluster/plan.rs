@@ -33,6 +33,12 @@ pub enum Measurement {
     Detect,
     /// A minimal node's binary, and the crates.
     Sizes,
+    /// 100 idle nodes that have a key, every 100 ms.
+    IdleKeyed,
+    /// Encrypting a datagram, and opening it.
+    Seal,
+    /// A minimal node's binary with keys, and the crates.
+    SizesKeyed,
 }
 
 /// Whose child it is.
@@ -70,6 +76,7 @@ pub fn measurements(row: u8) -> &'static [Measurement] {
         8 => &[Detect],
         9 => &[Idle, Thousand, Alone],
         11 => &[Sizes],
+        12 => &[IdleKeyed, Idle, Seal, SizesKeyed, Sizes],
         _ => &[],
     }
 }
@@ -166,6 +173,11 @@ pub fn plan(measurement: Measurement, options: &Options) -> Plan {
             let ours = if quick { line(2) } else { line(20) + " --seconds 150" };
             (ours, (!quick).then(|| line(EARLY_STOPS + 14)), None)
         }
+        Measurement::IdleKeyed => {
+            (format!("idle --nodes 100 --interval-ms 100 --keyed --seconds {}", pick(25, 5)), None, None)
+        }
+        Measurement::Seal => (format!("seal --samples {}", each(600, 60)), None, None),
+        Measurement::SizesKeyed => (String::new(), None, None),
         // Not a child's work.
         Measurement::Sizes => (String::new(), Some(String::new()), None),
     };

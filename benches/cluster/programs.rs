@@ -83,14 +83,15 @@ pub fn measure(options: &Options) -> Outcome<Results> {
     let mut results = Results::default();
     let ours = std::env::current_exe()?;
     let measurements = plan::all(&options.rows);
-    let has_children = measurements.iter().any(|one| *one != Measurement::Sizes);
+    let is_build = |one: &Measurement| matches!(one, Measurement::Sizes | Measurement::SizesKeyed);
+    let has_children = measurements.iter().any(|one| !is_build(one));
     let peer = if options.peer && has_children { Some(build_peer()?) } else { None };
     for measurement in measurements {
         let plan = plan::plan(measurement, options);
-        if measurement == Measurement::Sizes {
+        if is_build(&measurement) {
             for (library, _) in plan.children {
                 eprintln!("{}: building a minimal node", library.name());
-                let sizes = sizes(library).map_err(|error| error.to_string());
+                let sizes = sizes(measurement, library).map_err(|error| error.to_string());
                 results.add(measurement, library, "minimal node", sizes);
             }
             continue;
@@ -185,9 +186,16 @@ fn build_peer() -> Outcome<PathBuf> {
 }
 
 /// How large a minimal node is, and of how many crates it is made.
-fn sizes(library: Library) -> Outcome<Value> {
+fn sizes(measurement: Measurement, library: Library) -> Outcome<Value> {
+    let features: &[&str] = match measurement {
+        Measurement::SizesKeyed => &["--features", "encryption"],
+        _ => &[],
+    };
     let (binary, crates) = match library {
-        Library::Ours => (build("benches/minimal", "minimal", &["--release"])?, crates(".", "grapevine", &[])?),
+        Library::Ours => (
+            build("benches/minimal", "minimal", &[&["--release"], features].concat())?,
+            crates(".", "grapevine", &[&["--no-default-features"], features].concat())?,
+        ),
         Library::V0 | Library::V1 => {
             let features = ["--no-default-features"];
             let profile = ["--profile", "minimal", "--bin", "minimal", "--no-default-features"];

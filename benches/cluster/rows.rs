@@ -95,6 +95,10 @@ pub fn method(row: u8) -> &'static str {
              opt-level s, stripped. Crates: unique ones of `cargo tree -e normal`, the library itself not \
              counted."
         }
+        12 => {
+            "As rows 3, 4 and 11, with a key in every node; in the first column Grapevine without any, in the same run. Seal, open and \
+             refuse: a datagram of 1,400 bytes, medians of 1,000 in a row, without nonces, which are drawn from the system."
+        }
         _ => "",
     }
 }
@@ -134,7 +138,7 @@ impl Row<'_> {
             peer: read(&self.results.of(peer.0, peer.1)),
             ours: read(&self.results.of(ours, Library::Ours)),
             target,
-            shortened: self.quick && !matches!(self.number, 7 | 10 | 11),
+            shortened: self.quick && !matches!(self.number, 7 | 10 | 11 | 12),
         });
     }
 }
@@ -160,6 +164,7 @@ pub fn lines(number: u8, results: &Results, options: &Options) -> Vec<Line> {
             &|runs| Figure::median_of(runs, "allocations_per_node_per_round"),
         ),
         11 => sizes(&mut row),
+        12 => keys(&mut row),
         _ => {}
     }
     row.lines
@@ -334,6 +339,41 @@ fn sizes(row: &mut Row<'_>) {
         Figure::median_of(runs, "binary_bytes").map(|figure| figure.scaled(1e-6))
     });
     row.line(Measurement::Sizes, "crates that it depends on", "", Target::AtMost(25.0), &|runs| {
+        Figure::median_of(runs, "crates")
+    });
+}
+
+/// Beside Grapevine without keys, not beside the peer, which has none.
+fn keys(row: &mut Row<'_>) {
+    let plain = (Measurement::Idle, Library::Ours);
+    let what = "idle CPU per node, with a key";
+    row.line_with(Measurement::IdleKeyed, plain, what, "millicores", Target::OfPeer(1.3), &|runs| {
+        Figure::median_of(runs, "cpu_cores_per_node").map(|figure| figure.scaled(1_000.0))
+    });
+    let what = "idle traffic per node, with a key";
+    row.line_with(Measurement::IdleKeyed, plain, what, "kB/s", Target::None, &|runs| {
+        Figure::median_of(runs, "bytes_per_node_per_s").map(|figure| figure.scaled(1e-3))
+    });
+    let what = "idle allocations per node and round, with a key";
+    row.line_with(Measurement::IdleKeyed, plain, what, "", Target::None, &|runs| {
+        Figure::median_of(runs, "allocations_per_node_per_round")
+    });
+    let none = (Measurement::Seal, Library::V0);
+    for (what, field) in
+        [("seal 1,400 bytes", "seal_us"), ("open them", "open_us"), ("refuse them, altered", "refuse_us")]
+    {
+        row.line_with(Measurement::Seal, none, what, "µs", Target::None, &|runs| Figure::median_of(runs, field));
+    }
+    let what = "allocations for one that is refused";
+    row.line_with(Measurement::Seal, none, what, "", Target::AtMost(0.0), &|runs| {
+        Figure::median_of(runs, "allocations_per_refusal")
+    });
+    let plain = (Measurement::Sizes, Library::Ours);
+    let what = "minimal node with keys, stripped binary";
+    row.line_with(Measurement::SizesKeyed, plain, what, "MB", Target::None, &|runs| {
+        Figure::median_of(runs, "binary_bytes").map(|figure| figure.scaled(1e-6))
+    });
+    row.line_with(Measurement::SizesKeyed, plain, "crates that it depends on", "", Target::None, &|runs| {
         Figure::median_of(runs, "crates")
     });
 }

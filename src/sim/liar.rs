@@ -100,12 +100,13 @@ impl Liar {
         let header = Header { key_id, cluster, speaks: 1, sender, generation, receiver, echo, token: Some(1) };
         let mut datagram = Vec::new();
         message.encode(&header, &mut datagram);
-        if key_id != NO_KEY {
-            let mut nonce = [0; 24];
-            self.dice.fill(&mut nonce);
-            self.seal.seal(&mut datagram, &nonce);
+        if key_id == NO_KEY {
+            return datagram;
         }
-        datagram
+        let (mut nonce, mut sealed) = ([0; 24], Vec::new());
+        self.dice.fill(&mut nonce);
+        self.seal.seal(&datagram, &nonce, &mut sealed);
+        sealed
     }
 
     /// Says these records as news.

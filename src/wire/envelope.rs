@@ -17,7 +17,7 @@ pub(super) const MAGIC: [u8; 2] = *b"GV";
 /// The key id of datagrams that no key protects.
 pub const NO_KEY: u8 = 0;
 /// Magic, protocol version and key id.
-pub(super) const HEAD_BYTES: usize = 4;
+pub const HEAD_BYTES: usize = 4;
 const CHECKSUM_BYTES: usize = 4;
 /// What follows the head of an encrypted datagram.
 pub(super) const NONCE_BYTES: usize = 24;
@@ -54,9 +54,6 @@ impl Header<'_> {
     pub(super) fn begin(&self, kind: u8, out: &mut Vec<u8>) {
         out.extend_from_slice(&MAGIC);
         out.extend_from_slice(&[PROTOCOL_VERSION, self.key_id]);
-        if self.key_id != NO_KEY {
-            out.extend_from_slice(&[0; NONCE_BYTES]);
-        }
         out.put_uint(u64::from(kind));
         out.put_str(self.cluster);
         out.put_uint(u64::from(self.speaks));
@@ -67,13 +64,11 @@ impl Header<'_> {
         put_optional(out, self.token);
     }
 
-    /// Ends the datagram that [`Header::begin`] began at `start`.
+    /// Ends the datagram that [`Header::begin`] began at `start`. One that is to be encrypted gets its tag then.
     pub(super) fn finish(&self, start: usize, out: &mut Vec<u8>) {
         if self.key_id == NO_KEY {
             let checksum = checksum(&out[start..]);
             out.extend_from_slice(&checksum);
-        } else {
-            out.extend_from_slice(&[0; TAG_BYTES]);
         }
     }
 

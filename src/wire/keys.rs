@@ -1,33 +1,36 @@
 //! Authenticated encryption of datagrams: XChaCha20-Poly1305 with random nonces.
 
-use chacha20poly1305::aead::{AeadInPlace, KeyInit};
-use chacha20poly1305::{Tag, XChaCha20Poly1305, XNonce};
+use std::sync::Arc;
+
+use orion::hazardous::aead::xchacha20poly1305::{self, Nonce, SecretKey};
 
 use crate::keyring::{Encryption, KeyId, Keyring};
 use crate::stats::Refusal;
-use crate::wire::envelope::{HEAD_BYTES, MAGIC, NO_KEY, NONCE_BYTES, PROTOCOL_VERSION, SEALED_ENVELOPE_BYTES};
+use crate::wire::envelope::{
+    HEAD_BYTES, MAGIC, NO_KEY, NONCE_BYTES, PROTOCOL_VERSION, SEALED_ENVELOPE_BYTES, TAG_BYTES,
+};
 
 /// The keys of a cluster, ready for use.
 #[derive(Clone)]
 pub(super) struct Keys {
-    keys: Vec<Key>,
+    keys: Arc<[Key]>,
     encryption: Encryption,
 }
 
-#[derive(Clone)]
 struct Key {
     id: KeyId,
-    cipher: XChaCha20Poly1305,
+    secret: SecretKey,
     /// Authenticated with every datagram: its head, and the cluster, which is not told.
     associated: Vec<u8>,
 }
 
 impl Keys {
     pub(super) fn new(keyring: &Keyring, cluster: &str) -> Keys {
-        let keys = keyring.keys().map(|key| {
-            let cipher = XChaCha20Poly1305::new(key.for_datagrams().into());
-            let rest = [PROTOCOL_VERSION, key.id().on_the_wire()];
-            Key { id: key.id(), cipher, associated: [&MAGIC[..], &rest[..], cluster.as_bytes()].concat() }
+        let keys = keyring.keys().filter_map(|key| {
+            let head = [&MAGIC[..], &[PROTOCOL_VERSION, key.id().on_the_wire()]].concat();
+            // It fails for another size alone.
+            let secret = SecretKey::from_slice(key.for_datagrams()).ok()?;
+            Some(Key { id: key.id(), secret, associated: [&head, cluster.as_bytes()].concat() })
         });
         Keys { keys: keys.collect(), encryption: keyring.encryption() }
     }
@@ -43,16 +46,15 @@ impl Keys {
         self.encryption != Encryption::Require
     }
 
-    pub(super) fn seal(&self, datagram: &mut [u8], nonce: &[u8; NONCE_BYTES]) {
-        let (Some(key), Some(len)) = (self.keys.first(), datagram.len().checked_sub(SEALED_ENVELOPE_BYTES)) else {
-            return;
-        };
-        let (told, rest) = datagram[HEAD_BYTES..].split_at_mut(NONCE_BYTES);
-        told.copy_from_slice(nonce);
-        let (body, tag) = rest.split_at_mut(len);
-        // It fails for more than 256 GiB alone; the tag is then wrong.
-        if let Ok(made) = key.cipher.encrypt_in_place_detached(XNonce::from_slice(nonce), &key.associated, body) {
-            tag.copy_from_slice(&made);
+    pub(super) fn seal(&self, datagram: &[u8], nonce: &[u8; NONCE_BYTES], out: &mut Vec<u8>) {
+        let Some(((head, body), key)) = datagram.split_at_checked(HEAD_BYTES).zip(self.keys.first()) else { return };
+        out.extend_from_slice(head);
+        out.extend_from_slice(nonce);
+        let start = out.len();
+        out.resize(start + body.len() + TAG_BYTES, 0);
+        // Neither fails for these sizes; if they did, what is sent would be zeros.
+        if let Ok(nonce) = Nonce::from_slice(nonce) {
+            let _ = xchacha20poly1305::seal(&key.secret, &nonce, body, Some(&key.associated), &mut out[start..]);
         }
     }
 
@@ -63,15 +65,13 @@ impl Keys {
         buffer: &'a mut Vec<u8>,
     ) -> Result<(&'a [u8], usize), Refusal> {
         let len = datagram.len().checked_sub(SEALED_ENVELOPE_BYTES).ok_or(Refusal::Foreign)?;
-        let (nonce, rest) = datagram[HEAD_BYTES..].split_at(NONCE_BYTES);
-        let (sealed, tag) = rest.split_at(len);
+        let (nonce, sealed) = datagram[HEAD_BYTES..].split_at(NONCE_BYTES);
+        let nonce = Nonce::from_slice(nonce).map_err(|_| Refusal::Foreign)?;
+        buffer.resize(len, 0);
         let mut refusal = Refusal::UnknownKey;
         for (n, key) in self.keys.iter().enumerate().filter(|(_, key)| key.id.on_the_wire() == key_id) {
             refusal = Refusal::Unauthentic;
-            buffer.clear();
-            buffer.extend_from_slice(sealed);
-            let (nonce, tag) = (XNonce::from_slice(nonce), Tag::from_slice(tag));
-            if key.cipher.decrypt_in_place_detached(nonce, &key.associated, buffer, tag).is_ok() {
+            if xchacha20poly1305::open(&key.secret, &nonce, sealed, Some(&key.associated), buffer).is_ok() {
                 return Ok((buffer, n));
             }
         }

@@ -14,7 +14,7 @@ impl Keys {
         match *self {}
     }
 
-    pub(super) fn seal(&self, _: &mut [u8], _: &[u8; 24]) {
+    pub(super) fn seal(&self, _: &[u8], _: &[u8; 24], _: &mut Vec<u8>) {
         match *self {}
     }
 

@@ -30,11 +30,11 @@ impl Seal {
         self.keys.as_ref().is_none_or(Keys::takes_plain)
     }
 
-    /// Encrypts a datagram in place that was [encoded](crate::wire::Message::encode) with this key id. A nonce must never come
-    /// twice: 24 random bytes do not.
-    pub fn seal(&self, datagram: &mut [u8], nonce: &[u8; 24]) {
+    /// Encrypts a datagram that was [encoded](crate::wire::Message::encode) with this key id, at the end of `out`. A nonce must
+    /// never come twice: 24 random bytes do not.
+    pub fn seal(&self, datagram: &[u8], nonce: &[u8; 24], out: &mut Vec<u8>) {
         if let Some(keys) = &self.keys {
-            keys.seal(datagram, nonce);
+            keys.seal(datagram, nonce, out);
         }
     }
 

@@ -31,7 +31,6 @@ pub fn sealed(datagram: &[u8]) -> Vec<u8> {
         // Nothing that a node would send: whatever it is, it is encrypted as well.
         Err(_) if datagram.len() >= 8 && datagram.starts_with(b"GV\x01\x00") => {
             out.extend_from_slice(&[b'G', b'V', 1, seal.key_id()]);
-            out.extend_from_slice(&[0; 24]);
             let body = &datagram[4..datagram.len() - 4];
             let told = b"\xa9grapevine";
             match body.windows(told.len()).position(|bytes| bytes == told) {
@@ -41,13 +40,13 @@ pub fn sealed(datagram: &[u8]) -> Vec<u8> {
                 }
                 None => out.extend_from_slice(body),
             }
-            out.extend_from_slice(&[0; 16]);
         }
         Err(_) => return datagram.to_vec(),
     }
     // Nobody learns anything from a nonce that comes twice here.
-    seal.seal(&mut out, &[9; 24]);
-    out
+    let mut sealed = Vec::new();
+    seal.seal(&out, &[9; 24], &mut sealed);
+    sealed
 }
 
 /// As it would have been without keys.

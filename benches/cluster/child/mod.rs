@@ -7,6 +7,7 @@ mod data;
 mod lossy;
 mod membership;
 mod nodes;
+mod seal;
 mod settings;
 mod usage;
 
@@ -39,6 +40,7 @@ pub fn run(arguments: Arguments) -> Outcome<()> {
         Scenario::Spread => data::spread(&settings)?,
         Scenario::Newcomer => data::newcomer(&settings)?,
         Scenario::Idle => cost::idle(&settings)?,
+        Scenario::Seal => seal::seal(&settings)?,
     };
     report.extend(measured);
     println!("{}", Value::Object(report));

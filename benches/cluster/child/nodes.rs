@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use grapevine::config::{Config, Limits};
+use grapevine::keyring::{Keyring, SecretKey};
 use grapevine::transport::UdpTransport;
 use grapevine::{Event, EventFilter, EventKind, Gossiper, Peer, PeerState, Value};
 
@@ -32,6 +33,7 @@ pub struct Node {
 /// Nodes by number. Node 0 is the seed of all others.
 pub struct Cluster {
     settings: Settings,
+    keyring: Option<Keyring>,
     nodes: Vec<Node>,
     started: Instant,
     /// The runs of nodes that were stopped on purpose.
@@ -69,6 +71,7 @@ impl Cluster {
     pub fn start_with(settings: &Settings, contents: Vec<Content>) -> Outcome<Cluster> {
         let mut cluster = Cluster {
             settings: settings.clone(),
+            keyring: if settings.keyed { Some(Keyring::new(SecretKey::generate()?)) } else { None },
             nodes: Vec::with_capacity(contents.len()),
             started: Instant::now(),
             stopped: HashSet::new(),
@@ -124,6 +127,7 @@ impl Cluster {
             early_news: self.settings.early_news,
             limits: Limits { events: EVENTS, ..Limits::default() },
             initial,
+            keyring: self.keyring.clone(),
             ..Config::default()
         };
         let gossiper = if self.settings.loss_percent > 0.0 {

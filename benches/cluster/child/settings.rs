@@ -21,6 +21,8 @@ scenarios:
   idle       the cost of a settled cluster: CPU, traffic, memory, allocations
   newcomer   a fresh node joins; time until it holds every key
   detect     stop a node; time until no other node lists it alive
+  seal       no cluster: the time to encrypt a full datagram, to open it, and
+             to refuse one that was altered
 
 options:
   --nodes N           nodes of the cluster [100; detect 50; newcomer 2]
@@ -33,6 +35,7 @@ options:
   --fanout F          partners in a round [3]
   --early-news on|off whether news is told at once [on]
   --loss P            percent of received datagrams to drop [0]
+  --keyed             the cluster has a key and requires encryption
   --alone             idle: no node knows another, to see what a node alone takes
   --verbose           progress on standard error
 ";
@@ -45,10 +48,12 @@ pub enum Scenario {
     Idle,
     Newcomer,
     Detect,
+    Seal,
 }
 
 impl Scenario {
-    const ALL: [Scenario; 5] = [Scenario::Join, Scenario::Spread, Scenario::Idle, Scenario::Newcomer, Scenario::Detect];
+    const ALL: [Scenario; 6] =
+        [Scenario::Join, Scenario::Spread, Scenario::Idle, Scenario::Newcomer, Scenario::Detect, Scenario::Seal];
 
     fn name(self) -> &'static str {
         match self {
@@ -57,6 +62,7 @@ impl Scenario {
             Scenario::Idle => "idle",
             Scenario::Newcomer => "newcomer",
             Scenario::Detect => "detect",
+            Scenario::Seal => "seal",
         }
     }
 }
@@ -83,6 +89,7 @@ pub struct Settings {
     pub fanout: usize,
     pub early_news: bool,
     pub loss_percent: f64,
+    pub keyed: bool,
     pub alone: bool,
     pub verbose: bool,
 }
@@ -127,6 +134,7 @@ impl Settings {
             fanout: 3,
             early_news: true,
             loss_percent: 0.0,
+            keyed: false,
             alone: false,
             verbose: false,
         }
@@ -149,6 +157,7 @@ impl Settings {
                 }
             }
             "--loss" => self.loss_percent = arguments.value(option)?,
+            "--keyed" => self.keyed = true,
             "--alone" => self.alone = true,
             "--verbose" => self.verbose = true,
             other => return Err(format!("unknown option `{other}`; try --child help").into()),
@@ -190,8 +199,9 @@ impl Settings {
         add("loss", json!(self.loss_percent));
         add("fanout", json!(self.fanout));
         add("early_news", json!(self.early_news));
+        add("keyed", json!(self.keyed));
         match self.scenario {
-            Scenario::Spread | Scenario::Newcomer => add("samples", json!(self.samples)),
+            Scenario::Spread | Scenario::Newcomer | Scenario::Seal => add("samples", json!(self.samples)),
             Scenario::Join | Scenario::Idle => add("seconds", json!(self.observe.as_secs_f64())),
             Scenario::Detect => {
                 add("samples", json!(self.samples));
