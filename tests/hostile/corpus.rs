@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use grapevine::Value;
 
+use crate::harness::envelope;
 use crate::harness::input;
 use crate::harness::states::Scene;
 use crate::harness::values;
@@ -32,6 +33,17 @@ fn no_input_of_the_corpus_breaks_a_promise() {
     }
 }
 
+/// What the fuzz target `envelope` does with each input of its corpus.
+#[test]
+fn no_envelope_of_the_corpus_breaks_a_promise() {
+    let corpus = corpus("envelope");
+    assert!(corpus.len() > 10, "{} inputs", corpus.len());
+    for (file, bytes) in corpus {
+        println!("{}", file.display());
+        envelope::check(&bytes);
+    }
+}
+
 /// What the fuzz target `values` does with each input of its corpus.
 #[test]
 fn no_value_of_the_corpus_breaks_a_promise() {
@@ -50,7 +62,15 @@ fn no_value_of_the_corpus_breaks_a_promise() {
 fn make_the_seeds_of_the_corpus() {
     let seeds = |target: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
     let datagrams: BTreeSet<Vec<u8>> = Scene::all().iter().flat_map(input::seeds).collect();
-    write(&seeds("datagrams"), datagrams);
+    write(&seeds("datagrams"), datagrams.clone());
+    // A stranger's plain ones, and the same said by somebody with the key, without checksum and cluster.
+    let of_strangers = Scene::all().into_iter().flat_map(|scene| scene.sequel);
+    let plain = of_strangers.filter_map(|(_, act)| act.datagram().cloned());
+    let envelopes = plain.flat_map(|plain| {
+        let body = [&[plain[4], 0xa0], &plain[15..plain.len() - 4]].concat();
+        [[&[0], &plain[..]].concat(), [&[1], &body[..]].concat(), [&[2], &plain[..30]].concat()]
+    });
+    write(&seeds("envelope"), envelopes.collect());
     let values = [
         Value::encode(&()),
         Value::encode(&true),

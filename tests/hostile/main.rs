@@ -2,6 +2,7 @@
 //! in every state; and the corpus of the fuzz targets in `fuzz/`, which share the harness.
 
 mod corpus;
+mod envelope;
 mod found;
 mod harness;
 mod healing;

@@ -5,6 +5,7 @@
 //! ```sh
 //! cargo test --release --test hosts -- --ignored            # all scenarios
 //! cargo test --release --test hosts -- --ignored partition  # those whose name has this in it
+//! cargo test --release --test hosts -- --ignored --keyed    # in clusters that require encryption
 //! ```
 //! Where something is missing it says so and succeeds; with `--must-run` it fails then. Everything that was made is
 //! removed in the end, whatever happens, and what a killed run left behind by the next one.
@@ -19,6 +20,7 @@ mod scenarios;
 use std::env;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Instant;
 
@@ -30,6 +32,9 @@ use scenarios::{SCENARIOS, Scenario};
 /// 1,024 of each family, and each network takes 132: with eight of one family hosts could not find each other for
 /// seconds.
 const AT_A_TIME: usize = 4;
+
+/// Whether all nodes have a key and require encryption.
+static KEYED: AtomicBool = AtomicBool::new(false);
 
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
@@ -49,6 +54,7 @@ fn main() -> ExitCode {
         println!("SKIPPED: hosts needs root on Linux, `ip` and `nft` (iproute2, nftables): {problem}");
         return if has("--must-run") { ExitCode::FAILURE } else { ExitCode::SUCCESS };
     }
+    KEYED.store(has("--keyed"), Ordering::Relaxed);
     let named: Vec<&String> = args.iter().filter(|arg| !arg.starts_with('-')).collect();
     let chosen = |name: &str| named.is_empty() || named.iter().any(|part| name.contains(part.as_str()));
     run(SCENARIOS.iter().filter(|(name, _)| chosen(name)).copied().collect())

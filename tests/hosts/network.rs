@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::process;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -54,6 +55,7 @@ impl Network {
             interval: Duration::from_millis(500),
             grace: Duration::from_secs(3600),
             pause: 0.1,
+            keyed: crate::KEYED.load(Ordering::Relaxed),
             initial: BTreeMap::new(),
         };
         let mut network = Network { name: name.to_owned(), hosts: Vec::new(), setup };

@@ -6,6 +6,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use grapevine::keyring::{Keyring, SecretKey};
 use grapevine::{Builder, Config, DetectorConfig, Gossiper, Subscription};
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +25,8 @@ pub struct Setup {
     pub interval: Duration,
     pub grace: Duration,
     pub pause: f64,
+    /// Whether the cluster has a key and requires encryption.
+    pub keyed: bool,
     pub initial: BTreeMap<String, String>,
 }
 
@@ -99,6 +102,13 @@ fn start(setup: &Setup) -> Gossiper {
         .interval(setup.interval)
         .grace(setup.grace)
         .detector(DetectorConfig { pause: setup.pause, ..DetectorConfig::default() });
+    if setup.keyed {
+        let key = SecretKey::from_fill(|key| {
+            key.fill(0x5a);
+            Ok::<(), ()>(())
+        });
+        builder = builder.keyring(Keyring::new(key.expect("a key")));
+    }
     for (key, value) in &setup.initial {
         builder = builder.initial(key, value);
     }

@@ -3,6 +3,7 @@
 //! The mutation test of this folder and the fuzz targets in `fuzz/` share it, so it names nothing but the library.
 #![allow(dead_code)] // Each of those programs uses a part of it.
 
+pub mod envelope;
 pub mod input;
 pub mod mutation;
 pub mod promises;
