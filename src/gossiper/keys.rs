@@ -1,10 +1,45 @@
 //! The keys of a running node.
 
+#[cfg(all(feature = "service", not(all(test, shuttle))))]
+use std::sync::Arc;
+
 use crate::error::Error;
 use crate::gossiper::Gossiper;
 use crate::keyring::{Encryption, KeyId, Keyring, SecretKey};
 use crate::node::SecretKeyInfo;
-use crate::sync;
+use crate::sync::{self, AtomicU64, Mutex, Ordering};
+
+/// The keys of a running node for those who protect something else with them: they need no lock of the node's to see that there
+/// are others now, and do not keep the node running.
+pub(crate) struct KeyWatch {
+    /// Rises whenever they change.
+    version: AtomicU64,
+    keyring: Mutex<Option<Keyring>>,
+}
+
+impl KeyWatch {
+    pub(super) fn new(keyring: Option<Keyring>) -> KeyWatch {
+        KeyWatch { version: AtomicU64::new(0), keyring: Mutex::new(keyring) }
+    }
+
+    /// Called under the node's lock, so that the last ones are the node's.
+    fn set(&self, keyring: Option<Keyring>) {
+        *self.keyring.lock() = keyring;
+        self.version.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[cfg(all(feature = "service", not(all(test, shuttle))))]
+impl KeyWatch {
+    /// Whoever reads it before the keys misses no change.
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn keyring(&self) -> Option<Keyring> {
+        self.keyring.lock().clone()
+    }
+}
 
 impl SecretKey {
     /// A new key, of the system's randomness.
@@ -104,13 +139,20 @@ impl Gossiper {
         })
     }
 
+    /// The same for those who follow its changes, and the cluster's name.
+    #[cfg(all(feature = "service", not(all(test, shuttle))))]
+    pub(crate) fn watch_keys(&self) -> (Arc<KeyWatch>, String) {
+        (self.inner.keys.clone(), self.read(|node, _| node.config().cluster.clone()))
+    }
+
     fn change_keys<R>(&self, change: impl FnOnce(&mut Option<Keyring>) -> Result<R, Error>) -> Result<R, Error> {
         self.write(|node, _, out| {
             let mut keyring = node.keyring().cloned();
             let before = keyring.clone();
             let result = change(&mut keyring)?;
             if keyring != before {
-                node.change_keyring(keyring, out);
+                node.change_keyring(keyring.clone(), out);
+                self.inner.keys.set(keyring);
             }
             Ok(result)
         })

@@ -4,6 +4,9 @@
 mod keys;
 mod reading;
 
+#[cfg(all(feature = "encryption", feature = "service", not(all(test, shuttle))))]
+pub(crate) use keys::KeyWatch;
+
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant as Clock};
@@ -54,6 +57,8 @@ struct Inner {
     events: usize,
     threads: Mutex<Vec<JoinHandle<()>>>,
     thread_ids: OnceLock<Vec<ThreadId>>,
+    #[cfg(feature = "encryption")]
+    keys: Arc<keys::KeyWatch>,
     /// Whether a service tells what it offers under this node's reserved key.
     #[cfg(all(feature = "service", not(all(test, shuttle))))]
     has_service: AtomicBool,
@@ -101,6 +106,8 @@ impl Gossiper {
         }
         let peer = Peer::from(advertise);
         let events = config.limits.events;
+        #[cfg(feature = "encryption")]
+        let keys = Arc::new(keys::KeyWatch::new(config.keyring.clone()));
         let node = Node::new(config, peer, Instant::ZERO, sync::wall_clock(), sync::unpredictable())?;
         let shared = Shared::new(node, transport, sync::now());
         let inner = Inner {
@@ -110,6 +117,8 @@ impl Gossiper {
             events,
             threads: Mutex::default(),
             thread_ids: OnceLock::new(),
+            #[cfg(feature = "encryption")]
+            keys,
             #[cfg(all(feature = "service", not(all(test, shuttle))))]
             has_service: AtomicBool::new(false),
         };

@@ -97,6 +97,13 @@ impl ServiceBuilder {
         self
     }
 
+    /// Where plain calls are taken whatever the keys of the node say, `ADDRESS:PORT`: see [`ServiceConfig::listen_plain`].
+    #[must_use]
+    pub fn listen_plain(mut self, addr: impl ToSocketAddrs) -> Self {
+        self.config.listen_plain = self.one_addr("listen_plain", addr).or(self.config.listen_plain);
+        self
+    }
+
     /// The address under which the others reach it.
     #[must_use]
     pub fn advertise(mut self, addr: impl ToSocketAddrs) -> Self {
@@ -113,7 +120,7 @@ impl ServiceBuilder {
         self
     }
 
-    /// A service outside of the cluster, `HOST:PORT`, and the messages that it is sent.
+    /// A service outside of the cluster, `HOST:PORT`, and the messages that it is sent: in plain, whatever the keys of the node say.
     #[must_use]
     pub fn client(mut self, addr: impl Into<String>, pin: impl IntoPattern) -> Self {
         if let Some(pin) = self.pattern("clients", pin) {

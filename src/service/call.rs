@@ -131,6 +131,9 @@ impl<'a> Call<'a> {
 /// What a time stands for that the clock has no end for.
 const LONGEST: Duration = Duration::from_secs(86_400);
 
+/// How often a call is made anew because keys change, without anybody being passed over for it.
+const KEY_CHANGES: usize = 16;
+
 /// A call on its way.
 struct Attempt<'a> {
     shared: &'a Arc<Shared>,
@@ -157,6 +160,8 @@ struct Tried {
     /// A connection of theirs broke, which may be due to a restart: tried once more when there are no others.
     again: Vec<String>,
     problems: Vec<(String, String)>,
+    /// How often a connection was not used any more because keys changed.
+    keys_changed: usize,
     lost: Option<ActError>,
     refused: Option<ActError>,
 }
@@ -308,7 +313,7 @@ impl Attempt<'_> {
             true => connection.call(self.deadline, self.idempotent, write),
             false => match connection.tell(write) {
                 Ok(()) => return Ok(Some("null".to_owned())),
-                Err(problem) => Reply::NotSent(problem),
+                Err(reply) => reply,
             },
         };
         match reply {
@@ -333,6 +338,10 @@ impl Attempt<'_> {
             }
             Reply::NotSent(problem) => {
                 tried.broken(addr(), problem);
+                Ok(None)
+            }
+            Reply::KeysChanged => {
+                tried.keys_changed(addr());
                 Ok(None)
             }
             Reply::Lost(problem) => {
@@ -423,6 +432,14 @@ impl Tried {
             self.again.push(addr.clone());
         }
         self.problems.push((addr, problem));
+    }
+
+    /// Another connection there will do.
+    fn keys_changed(&mut self, addr: String) {
+        self.keys_changed += 1;
+        if self.keys_changed > KEY_CHANGES {
+            self.broken(addr, "its keys keep changing".to_owned());
+        }
     }
 
     fn refused(&mut self, addr: String, error: ActError) {

@@ -14,13 +14,19 @@ pub struct ServiceConfig {
     /// Where calls from others are taken, over TCP; port 0 for one that the system gives. `None`, the default: this program
     /// calls and is not called.
     pub listen: Option<SocketAddr>,
+    /// Where plain calls are taken whatever the keys of the node say, over TCP; port 0 for one that the system gives. For Seneca, and
+    /// for other programs without keys: whoever reaches this address can call what the pins let through, and whoever is between can
+    /// read and change it. It is not told to the cluster. `None`, the default: on a node that requires encryption nobody calls in
+    /// plain.
+    pub listen_plain: Option<SocketAddr>,
     /// The address under which the others reach it; port 0 for the bound port. Default: the bound address, and where that is a
     /// wildcard the one that the node advertises.
     pub advertise: Option<SocketAddr>,
     /// What others may call: a message that comes from outside must match one of these. Default: none, then they may call every
     /// action. Own calls are not affected.
     pub pins: Vec<Pattern>,
-    /// Services outside of the cluster, such as Seneca's: `HOST:PORT`, and the messages that they are sent. Default: none.
+    /// Services outside of the cluster, such as Seneca's: `HOST:PORT`, and the messages that they are sent. They are called in plain,
+    /// whatever the keys of the node say. Default: none.
     pub clients: Vec<(String, Pattern)>,
     /// How long a call may take if it says nothing else. Default 22,222 ms, as in Seneca 3; from 1 ms to 24 h.
     pub timeout: Duration,
@@ -41,7 +47,7 @@ pub struct ServiceConfig {
     pub connections: usize,
     /// Connections to one provider at most; another one is opened when all are busy. Default 2; from 1 to 64.
     pub connections_per_provider: usize,
-    /// How long a connection may take to open. Default 1 s; from 1 ms to 1 min.
+    /// How long a connection may take to open, and as long again its handshake where there are keys. Default 1 s; from 1 ms to 1 min.
     pub connect_timeout: Duration,
     /// Events that may wait for a subscriber. Default 1,024; from 1 to 1,048,576.
     pub events: usize,
@@ -51,6 +57,7 @@ impl Default for ServiceConfig {
     fn default() -> Self {
         ServiceConfig {
             listen: None,
+            listen_plain: None,
             advertise: None,
             pins: Vec::new(),
             clients: Vec::new(),
@@ -89,7 +96,7 @@ impl ServiceConfig {
         if self.listen.is_none() && self.advertise.is_some() {
             return Err(config("advertise", "it needs an address to listen on; give `listen` as well".to_owned()));
         }
-        if self.listen.is_none() && !self.pins.is_empty() {
+        if self.listen.is_none() && self.listen_plain.is_none() && !self.pins.is_empty() {
             return Err(config("pins", "they are for calls from others; give `listen` as well".to_owned()));
         }
         if let Some(advertise) = self.advertise.filter(|addr| addr.ip().is_unspecified()) {

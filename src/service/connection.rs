@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::service::greeting;
+use crate::service::keys::{Keys, Protection};
 use crate::service::lines::{Ending, Line, Lines, NotTaken};
 use crate::service::lock::Mutex;
 use crate::service::oneshot::Oneshot;
@@ -20,6 +22,8 @@ use crate::sync::{AtomicBool, AtomicU64, Ordering};
 const OUTBOX_BYTES: usize = 4 << 20;
 /// Why calls are not waited for any more where they may be made elsewhere.
 const RETIRED: &str = "its node has failed or left";
+/// Why it is not used any more where another one can be.
+const OTHER_KEYS: &str = "the keys have changed";
 /// Requests that may be under way on one connection.
 const IN_FLIGHT: usize = 16_384;
 /// In the number of a request to which no answer is waited for.
@@ -36,6 +40,10 @@ pub(super) struct Connection {
     /// How many of them wait, to be read without the lock.
     in_flight: AtomicU64,
     answers: AtomicU64,
+    protection: Protection,
+    /// Of a provider in the cluster; the version of those for which it was seen last to be protected as it has to be.
+    keys: Option<Keys>,
+    version: AtomicU64,
     counters: Arc<Counters>,
 }
 
@@ -44,6 +52,8 @@ struct Calls {
     waiting: HashMap<u64, Waiting>,
     /// Closed once no answer is waited for any more.
     retired: bool,
+    /// The keys have changed: closed once no answer is waited for any more, and calls are made over another one.
+    moved: bool,
     /// Why there will be no more answers.
     ended: Option<String>,
 }
@@ -65,6 +75,8 @@ pub(super) enum Reply {
     Lost(String),
     /// Nothing was sent.
     NotSent(String),
+    /// Nothing was run because this connection is not protected as it has to be any more; another one will be.
+    KeysChanged,
     /// Nothing came in time.
     TimedOut,
 }
@@ -80,8 +92,15 @@ pub(super) struct Limits {
 }
 
 impl Connection {
-    pub(super) fn open(addr: SocketAddr, limits: &Limits, counters: &Arc<Counters>) -> io::Result<Arc<Connection>> {
+    /// Opens one, protected by these keys, or plain without any.
+    pub(super) fn open(
+        addr: SocketAddr,
+        limits: &Limits,
+        keys: Option<&Keys>,
+        counters: &Arc<Counters>,
+    ) -> io::Result<Arc<Connection>> {
         let stream = Arc::new(sockets::connect(addr, limits.connect_timeout)?);
+        let greeted = greeting::greet(&stream, keys, limits.connect_timeout)?;
         let connection = Arc::new(Connection {
             outbox: Outbox::new(&stream, OUTBOX_BYTES),
             name: wire::random_name(),
@@ -90,9 +109,15 @@ impl Connection {
             ends: AtomicBool::new(false),
             in_flight: AtomicU64::new(0),
             answers: AtomicU64::new(0),
+            protection: greeted.protection,
+            keys: keys.cloned(),
+            version: AtomicU64::new(greeted.version),
             counters: counters.clone(),
         });
-        let mut lines = Lines::new(stream, limits.line_bytes, limits.line_time, &limits.room);
+        if let Some(session) = greeted.session {
+            connection.outbox.seal(session);
+        }
+        let mut lines = Lines::new(greeted.incoming, limits.line_bytes, limits.line_time, &limits.room);
         let reader = connection.clone();
         threads::spawn("provider", move || reader.read(&mut lines, addr))?;
         Ok(connection)
@@ -101,9 +126,13 @@ impl Connection {
     /// Reads answers until there will be no more.
     fn read(&self, lines: &mut Lines, addr: SocketAddr) {
         let problem = loop {
-            match lines.next() {
+            let line = lines.next();
+            self.move_on();
+            match line {
+                Ok(Line::None) => {}
                 Ok(Line::Whole(line)) => match Response::read(line) {
                     Ok(response) => self.take(response, addr),
+                    Err(NoResponse::KeysChanged) => self.stop_using(),
                     // What it took before it still answers.
                     Err(NoResponse::Refusal(problem)) => {
                         self.counters.refuse("refused_by_provider", Some(addr), &problem);
@@ -126,6 +155,10 @@ impl Connection {
                 }
                 Err(Ending::Closed) => break "it was closed".to_owned(),
                 Err(Ending::TooSlow) => break "an answer took longer than `line_time`".to_owned(),
+                Err(Ending::Unauthentic(error)) => {
+                    self.counters.refuse("unauthentic_frame", Some(addr), &error);
+                    break error.to_string();
+                }
                 Err(Ending::Broken(error)) => break error.to_string(),
             }
         };
@@ -144,6 +177,10 @@ impl Connection {
         };
         let reply = match response.outcome {
             Ok(result) => Reply::Result(result.to_owned()),
+            Err(error) if error.says_keys_changed() => {
+                self.stop_using();
+                Reply::KeysChanged
+            }
             Err(error) => Reply::Error(error),
         };
         waiting.reply.give(reply);
@@ -174,6 +211,40 @@ impl Connection {
         self.ends.store(true, Ordering::SeqCst);
     }
 
+    /// Looks whether it is protected as it has to be. If not, no more calls are made over it; those under way may still be answered.
+    pub(super) fn is_current(&self) -> bool {
+        let Some(keys) = &self.keys else { return true };
+        // The keys are looked at after their version: what changes in between is noticed the next time.
+        let version = keys.version();
+        if version == read(&self.version) {
+            return true;
+        }
+        if keys.for_calls() != self.protection {
+            self.stop_using();
+            return false;
+        }
+        self.version.store(version, Ordering::Relaxed);
+        true
+    }
+
+    fn stop_using(&self) {
+        self.calls.lock().moved = true;
+        self.expect_the_end(OTHER_KEYS);
+    }
+
+    /// Closes it if it is not used any more and nothing is under way.
+    fn move_on(&self) {
+        if self.is_current() && !self.ends.load(Ordering::SeqCst) {
+            return;
+        }
+        let calls = self.calls.lock();
+        let is_over = calls.moved && calls.waiting.is_empty();
+        drop(calls);
+        if is_over && !self.outbox.is_sending() {
+            self.outbox.close();
+        }
+    }
+
     fn end(&self, problem: &str) {
         let mut calls = self.calls.lock();
         let problem = calls.ended.get_or_insert_with(|| problem.to_owned()).clone();
@@ -192,6 +263,9 @@ impl Connection {
         let id = self.last_id.fetch_add(1, Ordering::Relaxed);
         {
             let mut calls = self.calls.lock();
+            if calls.moved {
+                return Reply::KeysChanged;
+            }
             if let Some(problem) = &calls.ended {
                 return Reply::NotSent(problem.clone());
             }
@@ -206,7 +280,7 @@ impl Connection {
         }
         if let Err(unsent) = self.outbox.send(&write(&self.id(id))) {
             self.finish(id);
-            return Reply::NotSent(describe(unsent));
+            return self.not_sent(unsent);
         }
         reply.wait_until(deadline).unwrap_or_else(|| {
             let waited = self.finish(id);
@@ -216,9 +290,17 @@ impl Connection {
     }
 
     /// Sends a request to which there will be no answer.
-    pub(super) fn tell(&self, write: impl FnOnce(&str) -> Vec<u8>) -> Result<(), String> {
+    pub(super) fn tell(&self, write: impl FnOnce(&str) -> Vec<u8>) -> Result<(), Reply> {
         let id = self.last_id.fetch_add(1, Ordering::Relaxed) | TOLD;
-        self.outbox.send(&write(&self.id(id))).map_err(describe)
+        self.outbox.send(&write(&self.id(id))).map_err(|unsent| self.not_sent(unsent))
+    }
+
+    fn not_sent(&self, unsent: Unsent) -> Reply {
+        match unsent {
+            Unsent::Full => Reply::NotSent("it reads too slowly".to_owned()),
+            Unsent::Closed if self.calls.lock().moved => Reply::KeysChanged,
+            Unsent::Closed => Reply::NotSent("the connection was closed".to_owned()),
+        }
     }
 
     /// The second half of an id of this connection's.
@@ -281,12 +363,5 @@ impl Connection {
 
     pub(super) fn close(&self) {
         self.outbox.close();
-    }
-}
-
-fn describe(unsent: Unsent) -> String {
-    match unsent {
-        Unsent::Full => "it reads too slowly".to_owned(),
-        Unsent::Closed => "the connection was closed".to_owned(),
     }
 }

@@ -10,6 +10,7 @@ use crate::gossiper::Gossiper;
 use crate::peer::{Peer, PeerState};
 use crate::service::config::ServiceConfig;
 use crate::service::connection::Limits;
+use crate::service::keys::Keys;
 use crate::service::lock::{Condvar, Mutex, MutexGuard};
 use crate::service::message::Message;
 use crate::service::offering::{ServiceEvent, ServiceInfo};
@@ -42,6 +43,7 @@ pub(super) struct Directory {
     subscribers: Arc<sync::Mutex<Subscribers<ServiceEvent>>>,
     counters: Arc<Counters>,
     limits: Limits,
+    keys: Keys,
     connections_per_provider: usize,
     events: usize,
 }
@@ -52,7 +54,7 @@ struct State {
 }
 
 impl Directory {
-    pub(super) fn new(config: &ServiceConfig, counters: &Arc<Counters>) -> Directory {
+    pub(super) fn new(config: &ServiceConfig, keys: Keys, counters: &Arc<Counters>) -> Directory {
         let limits = Limits {
             connect_timeout: config.connect_timeout,
             line_bytes: config.line_bytes,
@@ -65,6 +67,7 @@ impl Directory {
             subscribers: Arc::default(),
             counters: counters.clone(),
             limits,
+            keys,
             connections_per_provider: config.connections_per_provider,
             events: config.events,
         };
@@ -80,13 +83,14 @@ impl Directory {
         if state.closed {
             return false;
         }
-        state.routes.add_client(addr, pin, || self.provider(addr));
+        state.routes.add_client(addr, pin, || self.provider(addr, None));
         self.changed.notify_all();
         true
     }
 
-    fn provider(&self, addr: &str) -> Arc<Provider> {
-        Arc::new(Provider::new(addr.to_owned(), self.connections_per_provider, self.limits.clone(), &self.counters))
+    fn provider(&self, addr: &str, keys: Option<Keys>) -> Arc<Provider> {
+        let (most, limits) = (self.connections_per_provider, self.limits.clone());
+        Arc::new(Provider::new(addr.to_owned(), most, limits, keys, &self.counters))
     }
 
     /// Looks at what a node tells now.
@@ -123,7 +127,7 @@ impl Directory {
             Some(provider) => provider,
             None => {
                 before.iter().for_each(|known| known.provider.retire());
-                self.provider(&info.addr)
+                self.provider(&info.addr, Some(self.keys.clone()))
             }
         };
         provider.forgive();

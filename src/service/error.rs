@@ -83,6 +83,8 @@ pub(crate) mod code {
     pub(crate) const OVERLOADED: &str = "overloaded";
     pub(crate) const INVALID_MESSAGE: &str = "invalid_message";
     pub(crate) const LINE_TOO_LONG: &str = "line_too_long";
+    /// Of a connection whose key has gone, or that is plain and must not be any more: the call is made over another one.
+    pub(crate) const KEYS_CHANGED: &str = "keys_changed";
     pub(crate) const TOO_LARGE: &str = "message_too_large";
 }
 

@@ -19,7 +19,7 @@ use crate::service::error::{ActError, Failure};
 use crate::service::message::IntoMessage;
 use crate::service::offering::{ServiceEvent, ServiceInfo};
 use crate::service::pattern::{IntoPattern, Pattern};
-use crate::service::server::Server;
+use crate::service::server::{Connections, Server};
 use crate::service::shared::Shared;
 use crate::service::stats::{ServiceStats, read};
 use crate::service::threads;
@@ -42,12 +42,18 @@ pub struct Service {
     inner: Arc<Inner>,
 }
 
-/// A server that nobody can reach yet, with its socket.
-pub(super) type Bound = (Server, TcpListener);
+/// Servers that nobody can reach yet, with their sockets.
+#[derive(Default)]
+pub(super) struct Bound {
+    servers: Vec<(Server, TcpListener)>,
+    connections: Arc<Connections>,
+}
 
 struct Inner {
     shared: Arc<Shared>,
-    server: Option<Server>,
+    /// One for each address on which calls are taken.
+    servers: Vec<Server>,
+    connections: Arc<Connections>,
 }
 
 impl Service {
@@ -63,14 +69,20 @@ impl Service {
         Service::start_bound(config, bound, node)
     }
 
-    /// Binds the socket on which calls are to be taken, if any are.
-    pub(super) fn bind(config: &ServiceConfig) -> Result<Option<Bound>, Error> {
-        let bind = |addr| Server::bind(addr).map_err(|source| Error::Bind { addr, source });
-        config.listen.map(bind).transpose()
+    /// Binds the sockets on which calls are to be taken, if any are.
+    pub(super) fn bind(config: &ServiceConfig) -> Result<Bound, Error> {
+        let mut bound = Bound::default();
+        for (addr, is_plain) in [(config.listen, false), (config.listen_plain, true)] {
+            let Some(addr) = addr else { continue };
+            let server = Server::bind(addr, is_plain, &bound.connections);
+            bound.servers.push(server.map_err(|source| Error::Bind { addr, source })?);
+        }
+        Ok(bound)
     }
 
-    pub(super) fn start_bound(config: ServiceConfig, bound: Option<Bound>, node: &Gossiper) -> Result<Service, Error> {
-        let addr = bound.as_ref().map(|(server, _)| advertised(&config, server.bound, node)).transpose()?;
+    pub(super) fn start_bound(config: ServiceConfig, bound: Bound, node: &Gossiper) -> Result<Service, Error> {
+        let listens = bound.servers.iter().map(|(server, _)| server).find(|server| !server.is_plain);
+        let addr = listens.map(|server| advertised(&config, server.bound, node)).transpose()?;
         if addr.is_some() {
             take_place(node)?;
         }
@@ -78,19 +90,17 @@ impl Service {
         let watched = shared.clone();
         let events = node.subscribe_to(membership());
         if let Err(error) = threads::spawn("directory", move || watch(&events, &watched)) {
-            close(&shared, None);
+            close(&shared, &[]);
             return Err(Error::Thread(error));
         }
-        let server = match bound {
-            Some((server, listener)) => {
-                if let Err(error) = server.start(listener, &shared) {
-                    close(&shared, None);
-                    return Err(Error::Thread(error));
-                }
-                Some(server)
+        let mut servers = Vec::new();
+        for (server, listener) in bound.servers {
+            if let Err(error) = server.start(listener, &shared) {
+                close(&shared, &servers);
+                return Err(Error::Thread(error));
             }
-            None => None,
-        };
+            servers.push(server);
+        }
         if let Some(addr) = addr {
             let peer = node.peer();
             log::info!("node {peer} takes calls at {addr}");
@@ -98,7 +108,7 @@ impl Service {
                 log::warn!("nodes on other hosts cannot call {addr}; give `advertise` the address that they see");
             }
         }
-        Ok(Service { inner: Arc::new(Inner { shared, server }) })
+        Ok(Service { inner: Arc::new(Inner { shared, servers, connections: bound.connections }) })
     }
 
     /// The node that it is on top of.
@@ -108,7 +118,13 @@ impl Service {
 
     /// The address of the socket on which calls are taken, if it listens.
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        self.inner.server.as_ref().map(|server| server.bound)
+        self.inner.servers.iter().find(|server| !server.is_plain).map(|server| server.bound)
+    }
+
+    /// The address of the socket on which plain calls are taken whatever the keys say, if there is one
+    /// ([`ServiceConfig::listen_plain`]).
+    pub fn local_plain_addr(&self) -> Option<SocketAddr> {
+        self.inner.servers.iter().find(|server| server.is_plain).map(|server| server.bound)
     }
 
     /// Registers an action: `handler` is run for every message that matches `pattern` and no better pattern, on a thread of the
@@ -272,7 +288,7 @@ impl Service {
             requests_expired: read(&counters.requests_expired),
             request_time: counters.request_time.latency(),
             queue: shared.pool.waiting(),
-            connections: self.inner.server.as_ref().map_or(0, Server::connections),
+            connections: self.inner.connections.number(),
             refused: counters.refused(),
             providers: shared.directory.stats(),
         }
@@ -298,7 +314,7 @@ impl Service {
             shared.withdraw();
         }
         let (mut requests, mut quiet_since) = (read(&shared.counters.requests), begun);
-        let is_at_work = || shared.is_at_work() || self.inner.server.as_ref().is_some_and(|server| server.is_sending());
+        let is_at_work = || shared.is_at_work() || self.inner.connections.are_sending();
         let drained = loop {
             let now = sync::now();
             let came = read(&shared.counters.requests);
@@ -320,7 +336,7 @@ impl Service {
     /// Offers nothing any more, takes no more calls, and makes none. What handlers are doing goes on; its results are not sent. The
     /// node goes on too.
     pub fn close(&self) {
-        close(&self.inner.shared, self.inner.server.as_ref());
+        close(&self.inner.shared, &self.inner.servers);
     }
 }
 
@@ -352,11 +368,11 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        close(&self.shared, self.server.as_ref());
+        close(&self.shared, &self.servers);
     }
 }
 
-fn close(shared: &Shared, server: Option<&Server>) {
+fn close(shared: &Shared, servers: &[Server]) {
     let telling = shared.telling.lock();
     if !shared.close() {
         return;
@@ -368,9 +384,7 @@ fn close(shared: &Shared, server: Option<&Server>) {
     drop(telling);
     // What was not begun is refused while it can be told, and moves to somebody else.
     shared.pool.close();
-    if let Some(server) = server {
-        server.close();
-    }
+    servers.iter().for_each(Server::close);
     shared.directory.close();
     shared.actions.clear();
 }

@@ -1,10 +1,10 @@
 //! Lines from a connection, as long as they may be and in the time that they may take.
 
-use std::io::{self, Read};
-use std::net::TcpStream;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::service::frames::Incoming;
 use crate::service::room::{Room, SMALL, Share};
 use crate::sync;
 
@@ -21,6 +21,8 @@ pub(super) enum Line<'a> {
     Whole(&'a [u8]),
     /// The beginning of one that is not taken. The rest of it is passed over.
     Beginning(&'a [u8], NotTaken),
+    /// There was none for a while: a moment to look whether the connection may go on.
+    None,
 }
 
 /// Why a line is not taken.
@@ -39,12 +41,14 @@ pub(super) enum Ending {
     Closed,
     /// A line took longer than allowed.
     TooSlow,
+    /// What came is not what the other side sent.
+    Unauthentic(io::Error),
     Broken(io::Error),
 }
 
 /// The lines of a connection.
 pub(super) struct Lines {
-    stream: Arc<TcpStream>,
+    incoming: Incoming,
     limit: usize,
     time: Duration,
     buffer: Vec<u8>,
@@ -60,10 +64,10 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    /// Of a stream whose reads end after a while, so that a line that takes too long is noticed.
-    pub(super) fn new(stream: Arc<TcpStream>, limit: usize, time: Duration, room: &Arc<Room>) -> Lines {
+    /// Of what comes in by reads that end after a while, so that a line that takes too long is noticed.
+    pub(super) fn new(incoming: Incoming, limit: usize, time: Duration, room: &Arc<Room>) -> Lines {
         let (buffer, share) = (Vec::new(), Share::none(room));
-        Lines { stream, limit, time, buffer, share, start: 0, searched: 0, end: 0, begun: None, passes: false }
+        Lines { incoming, limit, time, buffer, share, start: 0, searched: 0, end: 0, begun: None, passes: false }
     }
 
     /// The next line that is not empty, without its end.
@@ -96,7 +100,9 @@ impl Lines {
                 (self.start, self.passes) = (self.end, true);
                 return Ok(self.beginning(from, to, not_taken));
             }
-            self.read()?;
+            if !self.read()? {
+                return Ok(Line::None);
+            }
         }
     }
 
@@ -130,31 +136,34 @@ impl Lines {
         Ok(())
     }
 
-    fn read(&mut self) -> Result<(), Ending> {
-        if self.start < self.end {
-            self.begun.get_or_insert_with(sync::now);
-        }
+    /// False if nothing came for a while, nor is waited for.
+    fn read(&mut self) -> Result<bool, Ending> {
         loop {
-            let read = (&*self.stream).read(&mut self.buffer[self.end..]);
+            if self.start < self.end || self.incoming.is_within_a_frame() {
+                self.begun.get_or_insert_with(sync::now);
+            }
+            let read = self.incoming.read(&mut self.buffer[self.end..]);
             let now = sync::now();
-            match read {
+            let came = match read {
                 Ok(0) => return Err(Ending::Closed),
                 Ok(read) => {
                     self.end += read;
-                    if now - *self.begun.get_or_insert(now) > self.time {
-                        return Err(Ending::TooSlow);
-                    }
-                    return Ok(());
+                    self.begun.get_or_insert(now);
+                    true
                 }
                 Err(error) => match error.kind() {
-                    io::ErrorKind::Interrupted => {}
-                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-                        if self.begun.is_some_and(|begun| now - begun > self.time) {
-                            return Err(Ending::TooSlow);
-                        }
-                    }
+                    io::ErrorKind::Interrupted => false,
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut if self.begun.is_none() => return Ok(false),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => false,
+                    io::ErrorKind::InvalidData => return Err(Ending::Unauthentic(error)),
                     _ => return Err(Ending::Broken(error)),
                 },
+            };
+            if self.begun.is_some_and(|begun| now - begun > self.time) {
+                return Err(Ending::TooSlow);
+            }
+            if came {
+                return Ok(true);
             }
         }
     }

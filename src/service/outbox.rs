@@ -2,9 +2,11 @@
 
 use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use crate::service::frames::Sealer;
+use crate::service::keys::Session;
 use crate::service::lock::Mutex;
 use crate::service::room::SMALL;
 use crate::service::sockets::WRITE_PATIENCE;
@@ -27,6 +29,8 @@ const ROUNDS: usize = 64;
 pub(super) struct Outbox {
     stream: Arc<TcpStream>,
     limit: usize,
+    /// Of a connection that is not plain. Whoever writes has it alone; what waits is not sealed yet.
+    sealer: OnceLock<Mutex<Sealer>>,
     state: Mutex<State>,
     /// Becomes true while the lock is held.
     closed: AtomicBool,
@@ -48,7 +52,13 @@ pub(super) enum Unsent {
 
 impl Outbox {
     pub(super) fn new(stream: &Arc<TcpStream>, limit: usize) -> Arc<Outbox> {
-        Arc::new(Outbox { stream: stream.clone(), limit, state: Mutex::default(), closed: AtomicBool::new(false) })
+        let (stream, sealer, closed) = (stream.clone(), OnceLock::new(), AtomicBool::new(false));
+        Arc::new(Outbox { stream, limit, sealer, state: Mutex::default(), closed })
+    }
+
+    /// From here on what is sent is sealed. Nothing was sent before.
+    pub(super) fn seal(&self, session: Session) {
+        self.sealer.get_or_init(|| Mutex::new(Sealer::new(session)));
     }
 
     /// Sends a line, which ends in a line feed. What waits may grow to the limit, or to a single line of any length.
@@ -113,16 +123,36 @@ impl Outbox {
         state.writing
     }
 
+    /// Writes the rest of this. What was sealed counts as written: the sealer keeps it, and it goes before anything else.
     fn write(&self, bytes: &[u8], written: &mut usize) -> io::Result<()> {
-        while *written < bytes.len() {
-            match (&*self.stream).write(&bytes[*written..]) {
+        let Some(sealer) = self.sealer.get() else {
+            while *written < bytes.len() {
+                *written += self.write_some(&bytes[*written..])?;
+            }
+            return Ok(());
+        };
+        let mut sealer = sealer.lock();
+        loop {
+            while !sealer.rest().is_empty() {
+                let sent = self.write_some(sealer.rest())?;
+                sealer.sent(sent);
+            }
+            if *written == bytes.len() {
+                sealer.rests();
+                return Ok(());
+            }
+            *written += sealer.seal(&bytes[*written..])?;
+        }
+    }
+
+    fn write_some(&self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match (&*self.stream).write(bytes) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(more) => *written += more,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                written => return written,
             }
         }
-        Ok(())
     }
 
     /// Leaves the rest to a thread, which has the patience for it.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::service::connection::{Connection, Limits};
+use crate::service::keys::Keys;
 use crate::service::lock::{Condvar, Mutex};
 use crate::service::stats::{Counters, ProviderStats, count, read};
 use crate::service::threads;
@@ -15,6 +16,8 @@ use crate::sync::{self, AtomicU64, Ordering};
 const BUSY: u64 = 32;
 /// If one more connection cannot be had, another one is not tried sooner.
 const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(1);
+/// If the keys change while one is opened, it is opened anew; not for ever.
+const ATTEMPTS: usize = 8;
 /// How long a provider is left alone after the first, second … failure in a row, in seconds: Fibonacci's numbers, as Seneca's clients
 /// wait before they connect again.
 const RESTS: [u64; 8] = [1, 1, 2, 3, 5, 8, 13, 21];
@@ -29,6 +32,8 @@ pub(super) struct Provider {
     pub(super) addr: String,
     most: usize,
     limits: Limits,
+    /// What connections to it are protected with; they are plain without it, for it is outside of the cluster.
+    keys: Option<Keys>,
     counters: Arc<Counters>,
     pool: Mutex<Pool>,
     /// One was opened, or could not be.
@@ -82,11 +87,18 @@ impl Drop for InFlight<'_> {
 }
 
 impl Provider {
-    pub(super) fn new(addr: String, most: usize, limits: Limits, counters: &Arc<Counters>) -> Provider {
+    pub(super) fn new(
+        addr: String,
+        most: usize,
+        limits: Limits,
+        keys: Option<Keys>,
+        counters: &Arc<Counters>,
+    ) -> Provider {
         Provider {
             addr,
             most,
             limits,
+            keys,
             counters: counters.clone(),
             pool: Mutex::new(Pool {
                 open: Some(Vec::new()),
@@ -120,7 +132,7 @@ impl Provider {
         let attempts = pool.attempts;
         loop {
             let open = pool.open.as_mut().ok_or(NoConnection::Retired)?;
-            open.retain(|connection| !connection.is_ending());
+            open.retain(|connection| connection.is_current() && !connection.is_ending());
             let number = open.len();
             let best = open.iter().map(|connection| (connection.in_flight(), connection)).min_by_key(|best| best.0);
             let best = best.map(|(in_flight, connection)| (in_flight, connection.clone()));
@@ -150,7 +162,18 @@ impl Provider {
 
     /// Opens a connection, in the time that one may take and no call's.
     fn open(&self) {
-        let opened = self.connect();
+        let mut opened = self.connect();
+        for _ in 1..ATTEMPTS {
+            // Somebody may have refused, or taken, what must not be any more.
+            match &opened {
+                (Ok(connection), _) if connection.is_current() => break,
+                (Ok(connection), _) => connection.close(),
+                (Err(_), version) if *version == self.version() => break,
+                (Err(_), _) => {}
+            }
+            opened = self.connect();
+        }
+        let (opened, _) = opened;
         let mut pool = self.pool.lock();
         pool.opening = false;
         pool.attempts += 1;
@@ -174,10 +197,20 @@ impl Provider {
         self.opened.notify_all();
     }
 
-    fn connect(&self) -> io::Result<Arc<Connection>> {
+    fn version(&self) -> u64 {
+        self.keys.as_ref().map_or(0, Keys::version)
+    }
+
+    /// Also says at which version of the keys that was begun.
+    fn connect(&self) -> (io::Result<Arc<Connection>>, u64) {
+        let version = self.version();
+        (self.connect_to_any(), version)
+    }
+
+    fn connect_to_any(&self) -> io::Result<Arc<Connection>> {
         let mut problem = io::Error::new(io::ErrorKind::NotFound, "the name stands for no address");
         for addr in self.addr.to_socket_addrs()? {
-            match Connection::open(addr, &self.limits, &self.counters) {
+            match Connection::open(addr, &self.limits, self.keys.as_ref(), &self.counters) {
                 Ok(connection) => return Ok(connection),
                 Err(error) => problem = error,
             }

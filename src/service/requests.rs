@@ -78,6 +78,31 @@ pub(super) fn take(line: &[u8], now: Instant, caller: &Arc<Caller>, shared: &Arc
     true
 }
 
+/// What somebody is told whose connection must not be used any more.
+const KEYS_CHANGED: &str =
+    "the keys have changed, and this connection is not protected by one that is in use; open another one";
+
+/// Refuses a line of such a connection; the call can be made over another one. False if nothing more is to be read from whoever sent it.
+pub(super) fn turn_away(line: &[u8], now: Instant, caller: &Arc<Caller>, shared: &Arc<Shared>) -> bool {
+    let received = shared.milliseconds(now);
+    let request = match Request::read(line, &shared.instance) {
+        Ok(request) => request,
+        Err(refused) => return refuse(&refused, received, caller, shared),
+    };
+    shared.counters.refuse(code::KEYS_CHANGED, Some(caller.addr), &KEYS_CHANGED);
+    if request.sync {
+        let head = request.envelope.head(&shared.instance, received);
+        let now = shared.milliseconds(sync::now());
+        caller.outbox.send_or_close(&wire::refusal(&head, now, code::KEYS_CHANGED, KEYS_CHANGED));
+    }
+    true
+}
+
+/// Says beforehand that the next lines will be turned away.
+pub(super) fn ask_to_go(caller: &Caller, shared: &Shared) {
+    tell_nobody(code::KEYS_CHANGED, KEYS_CHANGED, caller, shared);
+}
+
 /// A request that is to be done.
 struct Job {
     key: Key,

@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::service::caller::Caller;
+use crate::service::greeting::{self, Greeted, NotGreeted, Taken};
+use crate::service::keys::Protection;
 use crate::service::lines::{Ending, Line, Lines};
 use crate::service::lock::Mutex;
 use crate::service::outbox::Outbox;
@@ -19,7 +21,8 @@ use crate::sync::{self, AtomicU64, Ordering, Receiver, Sender, bounded};
 const BACK_OFF: Duration = Duration::from_millis(100);
 /// What may wait for a client that does not read, in bytes, beside a single line of any length.
 const OUTBOX_BYTES: usize = 1 << 20;
-
+/// Whoever has a connection that must not be used any more, because keys have changed, is told so and has so long to close it.
+const LEAVING_TIME: Duration = Duration::from_secs(5);
 /// How long closing waits for the thread that takes connections in, which has nothing else to do.
 const CLOSING_TIME: Duration = Duration::from_secs(1);
 
@@ -27,6 +30,8 @@ const CLOSING_TIME: Duration = Duration::from_secs(1);
 pub(super) struct Server {
     /// The address of the socket.
     pub(super) bound: SocketAddr,
+    /// Plain calls are taken whatever the keys say, and no others: for whoever is outside of the cluster.
+    pub(super) is_plain: bool,
     connections: Arc<Connections>,
     /// Nothing is sent: it ends when the socket is closed.
     listening: Mutex<Option<Sender<()>>>,
@@ -34,22 +39,28 @@ pub(super) struct Server {
     ended: Receiver<()>,
 }
 
+/// Those of all servers of a service.
 #[derive(Default)]
-struct Connections {
+pub(super) struct Connections {
     open: Mutex<HashMap<u64, Arc<Caller>>>,
     last_id: AtomicU64,
 }
 
 impl Server {
     /// Binds the socket; nobody is taken in before [`Server::start`].
-    pub(super) fn bind(addr: SocketAddr) -> io::Result<(Server, TcpListener)> {
+    pub(super) fn bind(
+        addr: SocketAddr,
+        is_plain: bool,
+        connections: &Arc<Connections>,
+    ) -> io::Result<(Server, TcpListener)> {
         let listener = sockets::listen(addr)?;
         let bound = listener.local_addr()?;
         let (listening, ended) = bounded(0);
         Ok((
             Server {
                 bound,
-                connections: Arc::default(),
+                is_plain,
+                connections: connections.clone(),
                 listening: Mutex::new(Some(listening)),
                 listener: Mutex::default(),
                 ended,
@@ -59,27 +70,18 @@ impl Server {
     }
 
     pub(super) fn start(&self, listener: TcpListener, shared: &Arc<Shared>) -> io::Result<()> {
-        let (shared, connections) = (shared.clone(), self.connections.clone());
+        let (shared, connections, is_plain) = (shared.clone(), self.connections.clone(), self.is_plain);
         let listening = self.listening.lock().take();
         let listener = Arc::new(listener);
         *self.listener.lock() = Arc::downgrade(&listener);
         threads::spawn("service", move || {
-            take_in(&listener, &connections, &shared);
+            take_in(&listener, is_plain, &connections, &shared);
             drop(listener);
             drop(listening);
         })
     }
 
-    /// Whether an answer is still on its way to somebody.
-    pub(super) fn is_sending(&self) -> bool {
-        self.connections.open.lock().values().any(|caller| caller.outbox.is_sending())
-    }
-
-    pub(super) fn connections(&self) -> usize {
-        self.connections.open.lock().len()
-    }
-
-    /// Closes every connection, and the socket. `shared` is closed already.
+    /// Closes the socket, and every connection. `shared` is closed already.
     pub(super) fn close(&self) {
         let listener = self.listener.lock().upgrade();
         listener.iter().for_each(|listener| sockets::end_listening(listener));
@@ -93,18 +95,17 @@ impl Server {
         let _ = TcpStream::connect_timeout(&SocketAddr::new(ip, self.bound.port()), CLOSING_TIME);
         // Then the address is free for the next one, and no connection comes after those that are closed here.
         let _ = self.ended.recv_timeout(CLOSING_TIME);
-        let open: Vec<Arc<Caller>> = self.connections.open.lock().values().cloned().collect();
-        open.iter().for_each(|caller| caller.outbox.close());
+        self.connections.close();
     }
 }
 
-fn take_in(listener: &TcpListener, connections: &Arc<Connections>, shared: &Arc<Shared>) {
+fn take_in(listener: &TcpListener, is_plain: bool, connections: &Arc<Connections>, shared: &Arc<Shared>) {
     loop {
         let taken = listener.accept();
         if shared.is_closed() {
             return;
         }
-        let started = taken.and_then(|(stream, addr)| start_connection(stream, addr, connections, shared));
+        let started = taken.and_then(|(stream, addr)| start_connection(stream, addr, is_plain, connections, shared));
         if let Err(error) = started {
             shared.counters.refuse("connection_failed", None, &error);
             // Descriptors may be what there are too few of.
@@ -118,6 +119,7 @@ fn take_in(listener: &TcpListener, connections: &Arc<Connections>, shared: &Arc<
 fn start_connection(
     stream: TcpStream,
     addr: SocketAddr,
+    is_plain: bool,
     connections: &Arc<Connections>,
     shared: &Arc<Shared>,
 ) -> io::Result<()> {
@@ -132,23 +134,74 @@ fn start_connection(
     let stream = Arc::new(stream);
     let outbox = Outbox::new(&stream, OUTBOX_BYTES);
     let id = connections.last_id.fetch_add(1, Ordering::Relaxed);
-    let caller = Arc::new(Caller::new(id, addr, outbox, shared.milliseconds(sync::now())));
+    let taken = (!is_plain).then(|| Taken::now(&shared.keys));
+    // Whoever has to prove that it is a member gives way to those who did.
+    let used = if taken.is_none_or(|taken| taken.takes_plain) { shared.milliseconds(sync::now()) } else { 0 };
+    let caller = Arc::new(Caller::new(id, addr, outbox, used));
     connections.open.lock().insert(id, caller.clone());
     if shared.is_closed() {
         caller.outbox.close();
     }
     let (shared, open) = (shared.clone(), connections.clone());
     let started = threads::spawn("connection", move || {
-        serve(stream, &caller, &shared);
+        if let Some(greeted) = greet(&stream, taken, &caller, &shared) {
+            serve(greeted, &caller, &shared, is_plain);
+        }
         caller.outbox.close();
         open.open.lock().remove(&id);
     });
     started.inspect_err(|_| drop(connections.open.lock().remove(&id)))
 }
 
-fn serve(stream: Arc<TcpStream>, caller: &Arc<Caller>, shared: &Arc<Shared>) {
+/// Finds out how somebody begins; `None` if nothing comes of it.
+fn greet(stream: &Arc<TcpStream>, taken: Option<Taken>, caller: &Caller, shared: &Shared) -> Option<Greeted> {
+    let Some(taken) = taken else { return Some(Greeted::plain(stream)) };
+    match greeting::answer(stream, &shared.keys, taken) {
+        Ok(mut greeted) => {
+            caller.use_at(shared.milliseconds(sync::now()));
+            if let Some(session) = greeted.session.take() {
+                caller.outbox.seal(session);
+            }
+            Some(greeted)
+        }
+        Err(NotGreeted::Gone) => None,
+        Err(NotGreeted::Refused(refused)) => {
+            if !shared.is_closed() {
+                shared.counters.refuse(refused.0, Some(caller.addr), &refused.1);
+            }
+            None
+        }
+    }
+}
+
+/// Whether a connection may go on after keys have changed.
+struct Permit {
+    protection: Protection,
+    /// The version of the keys that was looked at last.
+    version: u64,
+    /// Since when it may not.
+    leaving: Option<Instant>,
+}
+
+impl Permit {
+    fn look(&mut self, now: Instant, caller: &Caller, shared: &Shared) {
+        let version = shared.keys.version();
+        if version == self.version || self.leaving.is_some() {
+            return;
+        }
+        self.version = version;
+        if !shared.keys.take(self.protection) {
+            self.leaving = Some(now);
+            requests::ask_to_go(caller, shared);
+        }
+    }
+}
+
+fn serve(greeted: Greeted, caller: &Arc<Caller>, shared: &Arc<Shared>, is_plain: bool) {
     let config = &shared.config;
-    let mut lines = Lines::new(stream, config.line_bytes, config.line_time, &shared.room);
+    let Greeted { incoming, protection, version, .. } = greeted;
+    let mut permit = Permit { protection, version, leaving: None };
+    let mut lines = Lines::new(incoming, config.line_bytes, config.line_time, &shared.room);
     let ending = loop {
         let line = match lines.next() {
             Ok(_) if shared.is_closed() => return,
@@ -156,10 +209,23 @@ fn serve(stream: Arc<TcpStream>, caller: &Arc<Caller>, shared: &Arc<Shared>) {
             Err(ending) => break ending,
         };
         let now = sync::now();
-        caller.use_at(shared.milliseconds(now));
+        if !is_plain {
+            permit.look(now, caller, shared);
+        }
+        if permit.leaving.is_some_and(|since| now - since > LEAVING_TIME) {
+            return caller.wait_until_done(shared);
+        }
+        if line != Line::None {
+            caller.use_at(shared.milliseconds(now));
+        }
         match line {
+            Line::None => {}
             Line::Whole(line) => {
-                if !requests::take(line, now, caller, shared) {
+                let goes_on = match permit.leaving {
+                    None => requests::take(line, now, caller, shared),
+                    Some(_) => requests::turn_away(line, now, caller, shared),
+                };
+                if !goes_on {
                     return caller.wait_until_done(shared);
                 }
             }
@@ -170,6 +236,7 @@ fn serve(stream: Arc<TcpStream>, caller: &Arc<Caller>, shared: &Arc<Shared>) {
         // Only its own side is closed.
         Ending::Closed => {}
         Ending::Broken(_) => return,
+        Ending::Unauthentic(error) => return shared.counters.refuse("unauthentic_frame", Some(caller.addr), &error),
         Ending::TooSlow => {
             let problem = format!("the limit is {:?} (`line_time`)", config.line_time);
             requests::refuse_line("line_too_slow", &problem, caller, shared);
@@ -180,6 +247,20 @@ fn serve(stream: Arc<TcpStream>, caller: &Arc<Caller>, shared: &Arc<Shared>) {
 }
 
 impl Connections {
+    /// Whether an answer is still on its way to somebody.
+    pub(super) fn are_sending(&self) -> bool {
+        self.open.lock().values().any(|caller| caller.outbox.is_sending())
+    }
+
+    pub(super) fn number(&self) -> usize {
+        self.open.lock().len()
+    }
+
+    fn close(&self) {
+        let open: Vec<Arc<Caller>> = self.open.lock().values().cloned().collect();
+        open.iter().for_each(|caller| caller.outbox.close());
+    }
+
     /// Closes the connection that was idle the longest if there are so many. False if none is idle.
     fn make_room(&self, most: usize) -> bool {
         let mut open = self.open.lock();

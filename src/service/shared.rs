@@ -9,6 +9,7 @@ use crate::service::actions::Actions;
 use crate::service::answers::Answers;
 use crate::service::config::ServiceConfig;
 use crate::service::directory::{Directory, KEY};
+use crate::service::keys::Keys;
 use crate::service::lock::Mutex;
 use crate::service::message::Message;
 use crate::service::pattern::Pattern;
@@ -31,6 +32,7 @@ pub(super) struct Shared {
     /// For what others send.
     pub(super) room: Arc<Room>,
     pub(super) directory: Directory,
+    pub(super) keys: Keys,
     pub(super) counters: Arc<Counters>,
     /// Calls of this program, and requests of others, that have not ended.
     under_way: AtomicU64,
@@ -65,8 +67,8 @@ impl Drop for UnderWay {
 
 impl Shared {
     pub(super) fn new(node: Gossiper, addr: Option<SocketAddr>, config: ServiceConfig) -> Shared {
-        let counters = Arc::new(Counters::default());
-        let directory = Directory::new(&config, &counters);
+        let (counters, keys) = (Arc::new(Counters::default()), Keys::of(&node));
+        let directory = Directory::new(&config, keys.clone(), &counters);
         let began = (sync::now(), sync::wall_clock());
         let start = began.1;
         let instance =
@@ -88,6 +90,7 @@ impl Shared {
             answers,
             room,
             directory,
+            keys,
             counters,
             under_way,
             withdrawn,

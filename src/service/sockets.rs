@@ -1,10 +1,12 @@
 //! TCP as services use it. The only file of them that names `socket2`.
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+
+use crate::sync;
 
 /// Connections that wait to be taken in.
 const BACKLOG: i32 = 1_024;
@@ -58,6 +60,45 @@ pub(super) fn prepare(stream: &TcpStream) -> io::Result<()> {
     #[cfg(any(target_os = "android", target_os = "linux"))]
     let _ = SockRef::from(stream).set_tcp_user_timeout(Some(SILENCE));
     Ok(())
+}
+
+/// Reads until this is full. What takes longer is `TimedOut`.
+pub(super) fn read_by(stream: &TcpStream, mut into: &mut [u8], deadline: Instant) -> io::Result<()> {
+    while !into.is_empty() {
+        stream.set_read_timeout(Some(until(deadline)?))?;
+        match { stream }.read(into) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(read) => into = &mut into[read..],
+            Err(error) if is_patient(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    stream.set_read_timeout(Some(READ_PATIENCE))
+}
+
+/// Writes all of this, which is little. What takes longer is `TimedOut`.
+pub(super) fn write_by(stream: &TcpStream, mut bytes: &[u8], deadline: Instant) -> io::Result<()> {
+    while !bytes.is_empty() {
+        until(deadline)?;
+        match { stream }.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if is_patient(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// The time that is left.
+fn until(deadline: Instant) -> io::Result<Duration> {
+    let left = deadline.checked_duration_since(sync::now()).filter(|left| !left.is_zero());
+    left.ok_or_else(|| io::ErrorKind::TimedOut.into())
+}
+
+/// Whether it may be tried again: nothing came, or could be sent, in the time that one attempt has.
+pub(super) fn is_patient(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
 #[cfg(test)]

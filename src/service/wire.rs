@@ -356,6 +356,8 @@ pub(super) struct Response<'a> {
 pub(super) enum NoResponse {
     /// Something was refused, and it is not known what: the connection is closed next.
     Refusal(String),
+    /// The connection must not be used any more, for its keys have changed. Another one may be.
+    KeysChanged,
     Junk(String),
 }
 
@@ -381,6 +383,7 @@ impl<'a> Response<'a> {
             .map(|error| WireError::read(error.get(), line.not_run.is_some_and(|not_run| not_run.get() == "true")));
         let Some(id) = line.id.and_then(|id| unquoted(id.get())) else {
             return Err(match error.as_ref().and_then(WireError::message) {
+                Some(_) if error.as_ref().is_some_and(WireError::says_keys_changed) => NoResponse::KeysChanged,
                 Some(refusal) => NoResponse::Refusal(refusal.to_owned()),
                 None => NoResponse::Junk("it has no `id`".to_owned()),
             });

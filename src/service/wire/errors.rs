@@ -122,6 +122,11 @@ impl WireError {
         text_at(&self.error, "message")
     }
 
+    /// Whether nothing was done because the connection must not be used any more.
+    pub(in crate::service) fn says_keys_changed(&self) -> bool {
+        self.is_not_run && text_at(&self.error, "code") == Some(code::KEYS_CHANGED)
+    }
+
     /// Whether nothing was done for this message. Seneca says so of a message that it names; of another one it says what a handler of its,
     /// which was run, was told when it called somebody itself.
     pub(in crate::service) fn is_not_run(&self, message: &Message) -> bool {

@@ -1,0 +1,136 @@
+//! The Noise protocol: two messages, after which both sides have keys that nobody can find out later, not even whoever gets hold of
+//! the pre-shared key then. The only file that names `snow`.
+
+use std::io;
+use std::sync::Arc;
+
+use snow::{Builder, HandshakeState, StatelessTransportState};
+
+use crate::service::keys::{Answer, MESSAGE_BYTES};
+
+/// Nobody has a key of its own: whoever has the pre-shared one is a member. It is mixed in first, so that already the first message
+/// proves it.
+const PATTERN: &str = "Noise_NNpsk0_25519_ChaChaPoly_SHA256";
+
+/// A handshake of which the first message was made.
+pub(super) struct Initiator(HandshakeState);
+
+/// Seals what goes one way and opens what comes the other. Clones are the same one; each way has a nonce that counts up from 0.
+#[derive(Clone)]
+pub(in crate::service) struct Session(Arc<StatelessTransportState>);
+
+pub(super) fn initiate(key: &[u8; 32], prologue: &[u8]) -> io::Result<(Initiator, Answer)> {
+    let begun = builder(key, prologue).and_then(Builder::build_initiator).and_then(begin);
+    // The system has no randomness, for one.
+    begun.map_err(|error| io::Error::other(format!("the handshake cannot begin: {error}")))
+}
+
+fn begin(mut handshake: HandshakeState) -> Result<(Initiator, Answer), snow::Error> {
+    let mut message = [0; MESSAGE_BYTES];
+    handshake.write_message(&[], &mut message)?;
+    Ok((Initiator(handshake), message))
+}
+
+/// `None` if the message was not made with this key and this prologue.
+pub(super) fn respond(key: &[u8; 32], prologue: &[u8], message: &Answer) -> Option<(Answer, Session)> {
+    let handshake = builder(key, prologue).and_then(Builder::build_responder);
+    handshake.and_then(|handshake| answer(handshake, message)).ok()
+}
+
+fn answer(mut handshake: HandshakeState, message: &Answer) -> Result<(Answer, Session), snow::Error> {
+    handshake.read_message(message, &mut [])?;
+    let mut answer = [0; MESSAGE_BYTES];
+    handshake.write_message(&[], &mut answer)?;
+    Ok((answer, Session(Arc::new(handshake.into_stateless_transport_mode()?))))
+}
+
+fn builder<'a>(key: &'a [u8; 32], prologue: &'a [u8]) -> Result<Builder<'a>, snow::Error> {
+    Builder::new(PATTERN.parse()?).psk(0, key)?.prologue(prologue)
+}
+
+impl Initiator {
+    /// `None` if the answer was not made with the same key and the same prologue.
+    pub(super) fn finish(mut self, answer: &Answer) -> Option<Session> {
+        self.0.read_message(answer, &mut []).ok()?;
+        Some(Session(Arc::new(self.0.into_stateless_transport_mode().ok()?)))
+    }
+}
+
+impl Session {
+    /// Seals what is sent with this nonce, which must not come twice. `None` if nonces have run out.
+    pub(in crate::service) fn seal(&self, nonce: u64, plain: &[u8], sealed: &mut [u8]) -> Option<usize> {
+        self.0.write_message(nonce, plain, sealed).ok()
+    }
+
+    /// Opens what came. `None` if it is not what was sealed with this nonce.
+    pub(in crate::service) fn open(&self, nonce: u64, sealed: &[u8], plain: &mut [u8]) -> Option<usize> {
+        self.0.read_message(nonce, sealed, plain).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keyring::SecretKey;
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// A session of two: who calls, and who answers.
+    fn sessions() -> (Session, Session) {
+        let (initiator, message) = initiate(&[1; 32], b"prologue").unwrap();
+        let (answer, responder) = respond(&[1; 32], b"prologue", &message).unwrap();
+        (initiator.finish(&answer).unwrap(), responder)
+    }
+
+    /// The vector of docs/PROTOCOL.md.
+    #[test]
+    fn the_wire_is_as_documented() {
+        let key = SecretKey::from_fill(|key| {
+            key.iter_mut().zip(0..).for_each(|(byte, n)| *byte = n);
+            Ok::<(), ()>(())
+        })
+        .unwrap();
+        let preamble = [b'G', b'V', 1, key.id().on_the_wire()];
+        let prologue = [&preamble[..], b"grapevine"].concat();
+        let psk = key.for_services();
+        let with_key =
+            |key: &'static [u8; 32]| builder(psk, &prologue).unwrap().fixed_ephemeral_key_for_testing_only(key);
+        let (initiator, message) = begin(with_key(&[0x11; 32]).build_initiator().unwrap()).unwrap();
+        let (answer, responder) = answer(with_key(&[0x22; 32]).build_responder().unwrap(), &message).unwrap();
+        let session = initiator.finish(&answer).unwrap();
+        let (mut there, mut back) = ([0; 22], [0; 19]);
+        assert_eq!(session.seal(0, b"hello\n", &mut there), Some(22));
+        assert_eq!(responder.seal(0, b"hi\n", &mut back), Some(19));
+        let document = include_str!("../../../docs/PROTOCOL.md").replace(char::is_whitespace, "");
+        for bytes in [&preamble[..], &psk[..], &message[..], &answer[..], &there[..], &back[..]] {
+            assert!(document.contains(&hex(bytes)), "{}", hex(bytes));
+        }
+    }
+
+    #[test]
+    fn who_has_another_key_or_prologue_is_not_answered() {
+        let (initiator, message) = initiate(&[1; 32], b"one").unwrap();
+        assert!(respond(&[2; 32], b"one", &message).is_none());
+        assert!(respond(&[1; 32], b"other", &message).is_none());
+        let (mut answer, _) = respond(&[1; 32], b"one", &message).unwrap();
+        answer[40] ^= 1;
+        assert!(initiator.finish(&answer).is_none());
+    }
+
+    /// Each handshake has keys of its own, and each way.
+    #[test]
+    fn what_is_sealed_is_opened_once_in_its_place() {
+        let (ours, theirs) = sessions();
+        let (mut sealed, mut plain) = ([0; 21], [0; 5]);
+        assert_eq!(ours.seal(7, b"hello", &mut sealed), Some(21));
+        assert_eq!(theirs.open(7, &sealed, &mut plain), Some(5));
+        assert_eq!(&plain, b"hello");
+        assert_eq!(theirs.open(8, &sealed, &mut plain), None, "another nonce");
+        assert_eq!(ours.open(7, &sealed, &mut plain), None, "the other way");
+        assert_eq!(sessions().1.open(7, &sealed, &mut plain), None, "another session");
+        sealed[3] ^= 1;
+        assert_eq!(theirs.open(7, &sealed, &mut plain), None, "changed");
+    }
+}
