@@ -95,27 +95,36 @@ impl Opener {
         }
     }
 
-    /// Opens whatever came whole and has room.
+    /// Opens whatever came whole and has room. What is wrong with a frame is told after everything before it was given.
     fn give(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let mut given = self.give_opened(into);
-        while given < into.len()
-            && let Some(frame) = self.frame()?
-        {
-            let (len, left) = (frame.len() - TAG_BYTES, &mut into[given..]);
-            if len <= left.len() {
-                self.open(frame, left)?;
-                given += len;
-            } else if given > 0 {
-                break;
-            } else {
-                let mut opened = std::mem::take(&mut self.opened);
-                opened.resize(len, 0);
-                self.open(frame, &mut opened)?;
-                (self.opened, self.given) = (opened, 0);
-                given = self.give_opened(into);
+        while given < into.len() {
+            match self.give_frame(&mut into[given..], given == 0) {
+                Ok(0) => break,
+                Ok(more) => given += more,
+                Err(_) if given > 0 => break,
+                Err(error) => return Err(error),
             }
         }
         Ok(given)
+    }
+
+    /// Opens the next frame, if it came whole and has room; as much as there is room for if it `must` be.
+    fn give_frame(&mut self, into: &mut [u8], must: bool) -> io::Result<usize> {
+        let Some(frame) = self.frame()? else { return Ok(0) };
+        let len = frame.len() - TAG_BYTES;
+        if len <= into.len() {
+            self.open(frame, into)?;
+            return Ok(len);
+        }
+        if !must {
+            return Ok(0);
+        }
+        let mut opened = std::mem::take(&mut self.opened);
+        opened.resize(len, 0);
+        self.open(frame, &mut opened)?;
+        (self.opened, self.given) = (opened, 0);
+        Ok(self.give_opened(into))
     }
 
     fn give_opened(&mut self, into: &mut [u8]) -> usize {

@@ -309,6 +309,8 @@ impl Provider {
 
 fn describe(error: &io::Error) -> String {
     match error.kind() {
+        // A handshake says more.
+        _ if error.get_ref().is_some() => error.to_string(),
         io::ErrorKind::ConnectionRefused => "nobody listens there".to_owned(),
         io::ErrorKind::TimedOut => "it does not answer".to_owned(),
         _ => error.to_string(),

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::common::{ms, secs};
 use crate::harness::{
-    Deaf, Fake, Gate, alert, by, echo, finds_offers, first, join, refusing, server, until, with_others,
+    Deaf, Fake, Gate, alert, by, echo, finds_offers, first, join, plain_addr, refusing, server, until, with_others,
 };
 
 /// A caller that has nobody in its cluster.
@@ -320,7 +320,7 @@ fn a_call_that_comes_back_moves() {
     let _others = with_others();
     let service = first(server());
     let good = good();
-    service.client(&service.local_addr().unwrap().to_string(), "a:1").unwrap();
+    service.client(&plain_addr(&service).to_string(), "a:1").unwrap();
     let error = service.act::<Value>("a:1").unwrap_err();
     assert_eq!(error.code(), "own_message", "{error}");
     service.client(&good.addr(), "a:1").unwrap();

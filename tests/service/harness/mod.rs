@@ -1,19 +1,23 @@
 //! What the tests of services share: clusters, gates, and both ends of the wire spoken by hand.
 
 mod fake;
+mod relay;
 mod wire;
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use grapevine::keyring::{Keyring, SecretKey};
 use grapevine::service::{Service, ServiceBuilder, ServiceInfo, ServiceStats};
 use grapevine::{Builder, DetectorConfig, Gossiper, PeerState};
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use serde_json::{Value, json};
 
 pub use fake::{Deaf, Fake, refusing};
+pub use relay::{Relay, Way};
 pub use wire::{Client, request};
 
 use crate::common::{ms, secs};
@@ -41,19 +45,46 @@ pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// Whether these are the tests between nodes with keys: `tests/service_keyed.rs` runs them all once more.
+pub fn is_keyed() -> bool {
+    env!("CARGO_CRATE_NAME") == "service_keyed"
+}
+
+/// A key that is the same each time.
+pub fn key(byte: u8) -> SecretKey {
+    let fill = |key: &mut [u8; 32]| -> Result<(), ()> {
+        key.fill(byte);
+        Ok(())
+    };
+    SecretKey::from_fill(fill).unwrap()
+}
+
+/// With the keys that all nodes have here, if they have any.
+fn keyed(node: Builder) -> Builder {
+    if is_keyed() { node.keyring(Keyring::new(key(7))) } else { node }
+}
+
 /// A node that fails nobody for a pause of less than ten seconds, however busy the machine is.
 pub fn calm() -> Builder {
-    Gossiper::builder().interval(ms(50)).detector(DetectorConfig { pause: 200.0, ..DetectorConfig::default() })
+    let node = Gossiper::builder().interval(ms(50));
+    keyed(node.detector(DetectorConfig { pause: 200.0, ..DetectorConfig::default() }))
 }
 
 /// A node that notices failures within a fraction of a second.
 pub fn alert() -> Builder {
-    Gossiper::builder().interval(ms(20)).detector(DetectorConfig { pause: 20.0, ..DetectorConfig::default() })
+    let node = Gossiper::builder().interval(ms(20));
+    keyed(node.detector(DetectorConfig { pause: 20.0, ..DetectorConfig::default() }))
 }
 
-/// Settings of a service that takes calls.
+/// Settings of a service that takes calls; with keys also plain ones, from [`Client`]s.
 pub fn server() -> ServiceBuilder {
-    Service::builder().listen("127.0.0.1:0")
+    let settings = Service::builder().listen("127.0.0.1:0");
+    if is_keyed() { settings.listen_plain("127.0.0.1:0") } else { settings }
+}
+
+/// Where plain calls are taken.
+pub fn plain_addr(service: &Service) -> SocketAddr {
+    service.local_plain_addr().or(service.local_addr()).unwrap()
 }
 
 /// The first of a cluster.

@@ -8,7 +8,7 @@ use grapevine::service::Service;
 use serde_json::{Value, json};
 use socket2::SockRef;
 
-use super::LONG;
+use super::{LONG, plain_addr};
 
 pub struct Client {
     stream: BufReader<TcpStream>,
@@ -21,7 +21,7 @@ pub fn request(id: &str, act: &Value) -> Value {
 
 impl Client {
     pub fn of(service: &Service) -> Client {
-        let stream = TcpStream::connect(service.local_addr().unwrap()).unwrap();
+        let stream = TcpStream::connect(plain_addr(service)).unwrap();
         stream.set_read_timeout(Some(LONG)).unwrap();
         stream.set_nodelay(true).unwrap();
         Client { stream: BufReader::new(stream) }
