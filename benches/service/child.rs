@@ -16,12 +16,12 @@ use crate::{Outcome, callers, echo, ours};
 pub fn run(mut arguments: Arguments) -> Outcome<()> {
     let part = arguments.next_word().ok_or("--child needs a part to play")?;
     match part.as_str() {
-        "ours-provides" => {
-            let service = ours::provide()?;
+        "ours-provides" | "keyed-provides" => {
+            let service = ours::provide(part == "keyed-provides")?;
             serve(&service.node().peer().to_string())
         }
-        "ours-calls" => {
-            let client = ours::Client::start(&arguments.value::<String>(&part)?)?;
+        "ours-calls" | "keyed-calls" => {
+            let client = ours::Client::start(&arguments.value::<String>(&part)?, part == "keyed-calls")?;
             measure(|left, right| client.add(left, right))
         }
         "echo-provides" => serve(&echo::server::start(arguments.value::<String>(&part)?)?.to_string()),

@@ -1,5 +1,5 @@
 //! How many calls a service answers in a second, and how soon, beside Seneca 3.38 and beside an echo that does nothing but carry the
-//! same bytes, on the same machine in the same run.
+//! same bytes, on the same machine in the same run; in plain, and encrypted.
 //!
 //! ```text
 //! cargo bench --bench service                # the whole table: three minutes
@@ -7,7 +7,7 @@
 //! cargo bench --bench service -- --help
 //! ```
 //!
-//! This program is parent and child. The parent has each of the three sides measured in turn, round after round ([`sides`]), and
+//! This program is parent and child. The parent has each of the sides measured in turn, round after round ([`sides`]), and
 //! makes a table of what they say ([`table`]). A side is two processes: one offers `role:api,cmd:add`, the other calls it from many
 //! threads ([`child`], [`callers`]). The echo is in [`echo`]; Seneca's side is `tests/seneca/bench.js`.
 

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use grapevine::keyring::{Keyring, SecretKey};
 use grapevine::service::{Failure, Service};
+use grapevine::{Builder, Gossiper};
 use serde::{Deserialize, Serialize};
 
 use crate::Outcome;
@@ -22,9 +24,19 @@ struct Sum {
     result: i64,
 }
 
+/// With a key, if calls are to be encrypted.
+fn node(is_keyed: bool) -> Outcome<Builder> {
+    let node = Gossiper::builder();
+    if !is_keyed {
+        return Ok(node);
+    }
+    let key: SecretKey = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=".parse()?;
+    Ok(node.keyring(Keyring::new(key)))
+}
+
 /// A service with the settings that services have by default.
-pub fn provide() -> Outcome<Service> {
-    let service = Service::builder().listen("127.0.0.1:0").start()?;
+pub fn provide(is_keyed: bool) -> Outcome<Service> {
+    let service = Service::builder().listen("127.0.0.1:0").gossip(node(is_keyed)?).start()?;
     service.add(PATTERN, |numbers: Numbers| {
         let result = numbers.left.checked_add(numbers.right).ok_or(Failure::new("overflow", "the sum is too large"))?;
         Ok(Sum { result })
@@ -36,8 +48,8 @@ pub fn provide() -> Outcome<Service> {
 pub struct Client(Service);
 
 impl Client {
-    pub fn start(seed: &str) -> Outcome<Client> {
-        let service = Service::builder().seed(seed).start()?;
+    pub fn start(seed: &str, is_keyed: bool) -> Outcome<Client> {
+        let service = Service::builder().seed(seed).gossip(node(is_keyed)?).start()?;
         if !service.wait_for(PATTERN, PATIENCE) {
             return Err(format!("nobody offers {PATTERN} after {PATIENCE:?}").into());
         }

@@ -1,4 +1,4 @@
-//! The three sides, measured in turn.
+//! The sides, measured in turn.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -22,6 +22,8 @@ pub enum Side {
     Seneca,
     Echo,
     Ours,
+    /// The same with a key.
+    Keyed,
 }
 
 impl Side {
@@ -30,6 +32,7 @@ impl Side {
             Side::Seneca => "Seneca 3.38",
             Side::Echo => "echo",
             Side::Ours => "Grapevine",
+            Side::Keyed => "keyed",
         }
     }
 }
@@ -59,13 +62,14 @@ pub fn measure(options: &Options) -> Outcome<Results> {
     let mut results = Results::default();
     let recording = record()?;
     let mut ours = Pair::start("ours", None, None)?;
+    let mut keyed = Pair::start("keyed", None, None)?;
     let mut echo = Pair::start("echo", Some(&recording.answer), Some(&recording.request))?;
     let mut seneca = if options.seneca { Some(seneca_script()) } else { None };
     for round in 1..=options.rounds {
         for callers in CALLERS {
-            let mut pairs = [(Side::Ours, &mut ours), (Side::Echo, &mut echo)];
-            // Neither always comes first.
-            pairs.rotate_left(round % 2);
+            let mut pairs = [(Side::Ours, &mut ours), (Side::Keyed, &mut keyed), (Side::Echo, &mut echo)];
+            // None always comes first.
+            pairs.rotate_left(round % 3);
             for (side, pair) in pairs {
                 pair.measure(callers, WARM_UP)?;
                 let report = pair.measure(callers, options.time)?;

@@ -22,13 +22,13 @@ pub struct Line {
     callers: usize,
     what: &'static str,
     unit: &'static str,
-    figures: [Option<Figure>; 3],
+    figures: [Option<Figure>; 4],
     /// How many times each side's figure ours is: the median over the rounds, for a machine is not as fast in all of them.
-    times: [Option<f64>; 3],
+    times: [Option<f64>; 4],
     targets: Vec<Target>,
 }
 
-const SIDES: [Side; 3] = [Side::Seneca, Side::Echo, Side::Ours];
+const SIDES: [Side; 4] = [Side::Seneca, Side::Echo, Side::Ours, Side::Keyed];
 
 impl Line {
     /// Whether ours meets the targets, if there are any and all figures that they need.
@@ -78,12 +78,13 @@ pub fn lines(results: &Results) -> Vec<Line> {
         Line { callers, what, unit, figures, times, targets }
     };
     let lines = CALLERS.into_iter().flat_map(|callers| {
-        let calls = match callers {
+        let mut calls = match callers {
             // One caller alone waits most of the time, whoever answers: a throughput is what many have.
             1 => vec![Target::Compared(Side::Seneca), Target::Compared(Side::Echo)],
             16 => vec![Target::AtLeast(10.0, Side::Seneca), Target::AtLeast(0.6, Side::Echo)],
             _ => vec![Target::AtLeast(10.0, Side::Seneca), Target::Compared(Side::Echo)],
         };
+        calls.push(Target::Compared(Side::Keyed));
         [
             line(callers, "calls", "1/s", "per_second", calls),
             line(callers, "latency p50", "µs", "p50", Vec::new()),
@@ -99,14 +100,17 @@ pub fn print(lines: &[Line], results: &Results, machine: &Value, options: &Optio
     if options.quick {
         println!("A rough look (`--quick`).\n");
     }
-    println!("| callers | | Seneca 3.38 | echo | Grapevine | unit | Grapevine is … (target) |");
-    println!("|---|---|---|---|---|---|---|");
+    println!("| callers | | Seneca 3.38 | echo | Grapevine | keyed | unit | Grapevine is … (target) |");
+    println!("|---|---|---|---|---|---|---|---|");
     for line in lines {
-        let [seneca, echo, ours] =
+        let [seneca, echo, ours, keyed] =
             line.figures.map(|figure| figure.map_or_else(|| "–".to_owned(), |figure| figure.to_string()));
         let targets: Vec<String> = line.targets.iter().map(|target| line.describe(*target)).collect();
         let targets = targets.join("; ");
-        println!("| {} | {} | {seneca} | {echo} | {ours} | {} | {targets} |", line.callers, line.what, line.unit);
+        println!(
+            "| {} | {} | {seneca} | {echo} | {ours} | {keyed} | {} | {targets} |",
+            line.callers, line.what, line.unit
+        );
     }
     println!("\n{}", method(results, options));
     for note in &results.notes {
@@ -125,7 +129,7 @@ pub fn print_json(lines: &[Line], results: &Results, machine: &Value, options: &
     let lines: Vec<Value> = lines
         .iter()
         .map(|line| {
-            let [seneca, echo, ours] = line.figures.map(figure);
+            let [seneca, echo, ours, keyed] = line.figures.map(figure);
             let targets: Vec<String> = line.targets.iter().map(|target| line.describe(*target)).collect();
             json!({
                 "callers": line.callers,
@@ -134,6 +138,7 @@ pub fn print_json(lines: &[Line], results: &Results, machine: &Value, options: &
                 "seneca": seneca,
                 "echo": echo,
                 "ours": ours,
+                "keyed": keyed,
                 "targets": targets,
                 "ok": line.holds(),
             })
@@ -161,7 +166,7 @@ fn method(results: &Results, options: &Options) -> String {
         "Figures are the median of {} rounds of {} s, in brackets the least and the greatest. In each round all sides are measured in \
          turn, each as two processes on 127.0.0.1; how many times another's figure ours is is the median of the rounds', too. A caller is a thread (in Seneca a chain of promises) that calls `role:api,cmd:add` \
          with two numbers, checks the sum and calls again. The echo carries the lines of Grapevine's calls ({request} bytes there, \
-         {answer} back) over as many connections and as many threads.",
+         {answer} back) over as many connections and as many threads. Keyed are Grapevine's calls in a cluster that requires encryption.",
         options.rounds,
         options.time.as_secs()
     )

@@ -224,3 +224,102 @@ impl Sealer {
         }
     }
 }
+
+#[cfg(all(test, feature = "encryption"))]
+mod tests {
+    use std::io::Write;
+    use std::net::TcpListener;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::service::keys::sessions;
+
+    /// What seals, the stream that it goes to, and what is at the other end of that.
+    fn connection() -> (Sealer, TcpStream, Incoming) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let far = Arc::new(listener.accept().unwrap().0);
+        far.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        let (ours, theirs) = sessions();
+        (Sealer::new(ours), near, Incoming::sealed(&far, theirs))
+    }
+
+    fn frames_of(sealer: &mut Sealer, mut bytes: &[u8]) -> Vec<u8> {
+        let mut frames = Vec::new();
+        while !bytes.is_empty() {
+            let taken = sealer.seal(bytes).unwrap();
+            frames.extend_from_slice(sealer.rest());
+            sealer.sent(sealer.rest().len());
+            bytes = &bytes[taken..];
+        }
+        sealer.rests();
+        frames
+    }
+
+    fn read_all(incoming: &mut Incoming, size: usize, len: usize) -> Vec<u8> {
+        let (mut came, mut buffer) = (Vec::new(), vec![0; size]);
+        while came.len() < len {
+            match incoming.read(&mut buffer) {
+                Ok(0) => panic!("it ended"),
+                Ok(read) => came.extend_from_slice(&buffer[..read]),
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => panic!("{error}"),
+                Err(_) => {}
+            }
+        }
+        came
+    }
+
+    #[test]
+    fn whatever_goes_in_comes_out_in_any_portions() {
+        let text: Vec<u8> = (0..FRAME * 2 + 77).map(|n| (n % 251) as u8).collect();
+        for (portion, size) in
+            [(usize::MAX, 1), (usize::MAX, 4_096), (1_000, 100), (7, 40_000), (1, 5), (16_401, 16_384)]
+        {
+            let (mut sealer, mut near, mut incoming) = connection();
+            let text = if portion < 10 || size == 1 { &text[..FRAME + 500] } else { &text[..] };
+            let mut frames = frames_of(&mut sealer, &text[..300]);
+            frames.extend(frames_of(&mut sealer, &text[300..]));
+            std::thread::scope(|scope| {
+                scope.spawn(move || {
+                    frames.chunks(portion.min(frames.len())).for_each(|part| near.write_all(part).unwrap());
+                    near
+                });
+                assert!(read_all(&mut incoming, size, text.len()) == text, "{portion} {size}");
+            });
+            assert!(!incoming.is_within_a_frame());
+        }
+    }
+
+    #[test]
+    fn what_was_authentic_is_given_before_what_is_wrong_is_told() {
+        let (mut sealer, mut near, mut incoming) = connection();
+        let mut frames = frames_of(&mut sealer, b"one");
+        let second = frames_of(&mut sealer, b"two");
+        let third = frames_of(&mut sealer, b"three");
+        frames.extend(third);
+        frames.extend(second);
+        near.write_all(&frames).unwrap();
+        assert_eq!(read_all(&mut incoming, 100, 3), b"one");
+        // The second frame was left out.
+        let error = incoming.read(&mut [0; 100]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn who_is_idle_keeps_little_memory() {
+        let (mut sealer, mut near, mut incoming) = connection();
+        let text = vec![b'x'; 3 * FRAME];
+        let frames = frames_of(&mut sealer, &text);
+        let writer = std::thread::spawn(move || {
+            near.write_all(&frames).unwrap();
+            near
+        });
+        assert!(read_all(&mut incoming, 1_000, text.len()) == text);
+        let near = writer.join().unwrap();
+        assert!(incoming.read(&mut [0; 100]).is_err(), "nothing comes");
+        let Form::Sealed(opener) = &incoming.form else { panic!("it is sealed") };
+        let kept = opener.sealed.capacity() + opener.opened.capacity() + sealer.frame.capacity();
+        assert!(kept <= 2 * CHUNK, "{kept}");
+        drop(near);
+    }
+}

@@ -246,4 +246,33 @@ mod tests {
         let kept = outbox.state.lock().waiting.capacity() + lines.capacity() + rest.capacity();
         assert!(kept <= 3 * SMALL, "{kept}");
     }
+
+    /// What could not be written at once goes on where it was, in the middle of a frame.
+    #[test]
+    #[cfg(feature = "encryption")]
+    fn what_is_sealed_waits_for_a_slow_reader() {
+        use crate::service::frames::Incoming;
+        use crate::service::keys::sessions;
+
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let near = Arc::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+        near.set_write_timeout(Some(WRITE_PATIENCE)).unwrap();
+        let far = Arc::new(listener.accept().unwrap().0);
+        let (ours, theirs) = sessions();
+        let (outbox, mut incoming) = (Outbox::new(&near, 1 << 20), Incoming::sealed(&far, theirs));
+        outbox.seal(ours);
+        let text: Vec<u8> = (0..9_000_001).map(|n: u32| (n % 249) as u8).collect();
+        let (long, short) = text.split_at(text.len() - 1_000);
+        outbox.send(long).unwrap();
+        assert!(outbox.is_sending(), "nobody reads");
+        short.chunks(100).for_each(|line| outbox.send(line).unwrap());
+        let (mut came, mut buffer) = (Vec::new(), vec![0; 10_000]);
+        while came.len() < text.len() {
+            match incoming.read(&mut buffer) {
+                Ok(read) => came.extend_from_slice(&buffer[..read]),
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::Interrupted, "{error}"),
+            }
+        }
+        assert!(came == text);
+    }
 }

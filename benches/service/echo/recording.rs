@@ -16,7 +16,7 @@ pub struct Recording {
 
 /// Makes one call, with a listener in between that writes down what passes.
 pub fn record() -> Outcome<Recording> {
-    let provider = ours::provide()?;
+    let provider = ours::provide(false)?;
     let addr = provider.local_addr().ok_or("the provider does not listen")?;
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let between = listener.local_addr()?.to_string();

@@ -8,6 +8,8 @@ mod ring;
 #[path = "none.rs"]
 mod ring;
 
+#[cfg(all(test, feature = "encryption"))]
+pub(super) use noise::tests::sessions;
 pub(super) use ring::{Keys, Protection, Session};
 
 /// What the first message of a handshake begins with: whose it is, the version, and which key; as a datagram does.

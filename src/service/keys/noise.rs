@@ -69,7 +69,7 @@ impl Session {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::keyring::SecretKey;
 
@@ -78,7 +78,7 @@ mod tests {
     }
 
     /// A session of two: who calls, and who answers.
-    fn sessions() -> (Session, Session) {
+    pub(in crate::service) fn sessions() -> (Session, Session) {
         let (initiator, message) = initiate(&[1; 32], b"prologue").unwrap();
         let (answer, responder) = respond(&[1; 32], b"prologue", &message).unwrap();
         (initiator.finish(&answer).unwrap(), responder)
