@@ -227,6 +227,11 @@ impl Connection {
         true
     }
 
+    /// Whether it is not used any more because the keys have changed.
+    pub(super) fn has_moved(&self) -> bool {
+        self.calls.lock().moved
+    }
+
     fn stop_using(&self) {
         self.calls.lock().moved = true;
         self.expect_the_end(OTHER_KEYS);

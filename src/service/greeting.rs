@@ -130,7 +130,7 @@ fn first_bytes(
             Err(_) => return Err(NotGreeted::Gone),
         }
         if since.is_none() && !keys.take(Protection::Plain) {
-            since = Some(taken.at);
+            since = Some(if taken.takes_plain { now } else { taken.at });
         } else if len > 0 {
             since.get_or_insert(now);
         }

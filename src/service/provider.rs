@@ -53,6 +53,8 @@ struct Pool {
     /// How often that was tried, and why the last one failed, if it did.
     attempts: u64,
     problem: Option<String>,
+    /// How many were not used any more because keys changed: no reason to call the provider unreachable.
+    moved: u64,
     /// One more could not be had a moment ago: those that are open have to do until then.
     enough_until: Option<Instant>,
 }
@@ -105,6 +107,7 @@ impl Provider {
                 opening: false,
                 attempts: 0,
                 problem: None,
+                moved: 0,
                 enough_until: None,
             }),
             opened: Condvar::new(),
@@ -129,13 +132,23 @@ impl Provider {
     /// only if there is none it is waited for, until `deadline`.
     pub(super) fn connection(self: &Arc<Self>, deadline: Instant) -> Result<Arc<Connection>, NoConnection> {
         let (mut pool, mut timed_out) = (self.pool.lock(), false);
-        let attempts = pool.attempts;
+        let (mut attempts, mut moved) = (pool.attempts, pool.moved);
         loop {
             let open = pool.open.as_mut().ok_or(NoConnection::Retired)?;
-            open.retain(|connection| connection.is_current() && !connection.is_ending());
+            let mut moved_now = 0;
+            open.retain(|connection| {
+                let goes_on = connection.is_current() && !connection.is_ending();
+                moved_now += u64::from(!goes_on && connection.has_moved());
+                goes_on
+            });
             let number = open.len();
             let best = open.iter().map(|connection| (connection.in_flight(), connection)).min_by_key(|best| best.0);
             let best = best.map(|(in_flight, connection)| (in_flight, connection.clone()));
+            pool.moved += moved_now;
+            if pool.moved != moved {
+                // The one that was waited for, perhaps.
+                (attempts, moved) = (pool.attempts, pool.moved);
+            }
             if best.is_none() && pool.attempts != attempts {
                 return Err(NoConnection::Failed(pool.problem.clone().unwrap_or_else(|| "it was closed".to_owned())));
             }
