@@ -83,7 +83,7 @@ impl SecretKey {
     }
 
     /// The pre-shared key of service connections.
-    #[cfg(feature = "service")]
+    #[cfg(all(feature = "service", not(all(test, shuttle))))]
     pub(crate) fn for_services(&self) -> &[u8; KEY_BYTES] {
         &self.0.services
     }

@@ -100,7 +100,11 @@ impl Connection {
         counters: &Arc<Counters>,
     ) -> io::Result<Arc<Connection>> {
         let stream = Arc::new(sockets::connect(addr, limits.connect_timeout)?);
-        let greeted = greeting::greet(&stream, keys, limits.connect_timeout)?;
+        let greeted = greeting::greet(&stream, keys, limits.connect_timeout).inspect_err(|error| {
+            if error.kind() == io::ErrorKind::InvalidData {
+                counters.refuse("unauthentic_handshake", Some(addr), error);
+            }
+        })?;
         let connection = Arc::new(Connection {
             outbox: Outbox::new(&stream, OUTBOX_BYTES),
             name: wire::random_name(),
