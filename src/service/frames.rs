@@ -225,7 +225,8 @@ impl Sealer {
     }
 }
 
-#[cfg(all(test, feature = "encryption"))]
+#[cfg(test)]
+#[cfg(feature = "encryption")]
 mod tests {
     use std::io::Write;
     use std::net::TcpListener;

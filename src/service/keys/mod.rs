@@ -8,7 +8,8 @@ mod ring;
 #[path = "none.rs"]
 mod ring;
 
-#[cfg(all(test, feature = "encryption"))]
+#[cfg(test)]
+#[cfg(feature = "encryption")]
 pub(super) use noise::tests::sessions;
 pub(super) use ring::{Keys, Protection, Session};
 
