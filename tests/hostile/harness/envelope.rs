@@ -90,7 +90,7 @@ fn encrypted_bytes(body: &[u8]) {
     let (mut node, mut out) = (node(), Output::new());
     node.handle_datagram(Instant::ZERO, peer(3).addr(), &datagram, &mut out);
     assert!(out.datagrams().next().is_none(), "nothing leaves it that is not encrypted");
-    out.seal(|nonce| Ok::<(), ()>(nonce.fill(3))).expect("a nonce");
+    out.seal(fill).expect("a nonce");
     for (_, said) in out.datagrams() {
         assert!(Message::open(said, &seal, &mut Vec::new()).is_ok() && Message::decode(said).is_err());
     }
@@ -156,12 +156,17 @@ fn node() -> Node {
     Node::new(config, me(), Instant::ZERO, START_MS, 1).expect("a valid configuration")
 }
 
+fn fill(nonce: &mut [u8; 24]) -> Result<(), ()> {
+    nonce.fill(3);
+    Ok(())
+}
+
 /// A node that requires encryption takes this for nothing, and says nothing.
 fn refused(datagram: &[u8]) {
     let (mut node, mut out) = (node(), Output::new());
     let from: SocketAddr = peer(3).addr();
     node.handle_datagram(Instant::ZERO, from, datagram, &mut out);
-    out.seal(|nonce| Ok::<(), ()>(nonce.fill(3))).expect("a nonce");
+    out.seal(fill).expect("a nonce");
     let stats = node.stats();
     assert_eq!((out.datagrams().count(), out.events.len()), (0, 0));
     assert_eq!((stats.refused.total(), stats.encrypted_received, node.ring().len()), (1, 0, 0), "{:?}", stats.refused);
