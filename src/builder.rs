@@ -163,6 +163,13 @@ impl Builder {
         self
     }
 
+    /// [`Builder::start`] is to end in this error, if in no other.
+    #[cfg(feature = "encryption")]
+    pub(crate) fn refuse(mut self, error: Error) -> Self {
+        self.wrong = self.wrong.or(Some(error));
+        self
+    }
+
     /// Starts the node. It returns when the socket is bound; joining goes on in the background.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::peer::Peer;
@@ -27,6 +28,13 @@ pub enum Error {
     },
     /// A key is none, or keys cannot be held or changed so. The keyring is unchanged.
     Keyring(String),
+    /// A key file cannot be read, written, or used. Neither the file nor the keyring is changed.
+    KeyFile {
+        /// Where it is.
+        path: PathBuf,
+        /// What is wrong with it and what would be right; nothing that is in it.
+        problem: String,
+    },
     /// A thread could not be started. Nothing is left running.
     Thread(io::Error),
     /// A value's own `Serialize` failed, or it is nested too deep. The map is unchanged.
@@ -99,6 +107,7 @@ impl fmt::Display for Error {
                 _ => write!(f, "cannot bind {addr}: {source}"),
             },
             Error::Keyring(problem) => write!(f, "the keyring cannot be used so: {problem}"),
+            Error::KeyFile { path, problem } => write!(f, "the key file {} cannot be used: {problem}", path.display()),
             Error::Thread(source) => write!(f, "cannot start a thread: {source}"),
             Error::Encode(problem) => write!(f, "the value cannot be encoded: {problem}"),
             Error::Decode(problem) => write!(f, "the value is not of the type asked for: {problem}"),

@@ -61,6 +61,8 @@ mod threads;
 pub mod snapshot;
 pub mod gossiper;
 pub mod builder;
+#[cfg(feature = "encryption")]
+pub mod key_file;
 // On top.
 #[cfg(all(feature = "service", not(all(test, shuttle))))]
 pub mod service;

@@ -151,6 +151,13 @@ impl<E: Published> Subscription<E> {
         self.missed.swap(0, Ordering::Relaxed)
     }
 
+    /// Ends it: whoever waits is woken, as by the end of the node.
+    pub(crate) fn end(&self) {
+        if let Some(subscribers) = self.subscribers.upgrade() {
+            subscribers.lock().list.retain(|subscriber| subscriber.id != self.id);
+        }
+    }
+
     fn take_missed(&self) -> Option<E> {
         match self.missed() {
             0 => None,
@@ -161,9 +168,7 @@ impl<E: Published> Subscription<E> {
 
 impl<E: Published> Drop for Subscription<E> {
     fn drop(&mut self) {
-        if let Some(subscribers) = self.subscribers.upgrade() {
-            subscribers.lock().list.retain(|subscriber| subscriber.id != self.id);
-        }
+        self.end();
     }
 }
 

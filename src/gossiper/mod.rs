@@ -50,6 +50,18 @@ pub struct Gossiper {
     inner: Arc<Inner>,
 }
 
+/// A handle that keeps no node running.
+#[cfg(feature = "encryption")]
+pub(crate) struct WeakGossiper(std::sync::Weak<Inner>);
+
+#[cfg(feature = "encryption")]
+impl WeakGossiper {
+    /// The node, if there is any other handle.
+    pub(crate) fn upgrade(&self) -> Option<Gossiper> {
+        self.0.upgrade().map(|inner| Gossiper { inner })
+    }
+}
+
 struct Inner {
     shared: Arc<Shared>,
     peer: Peer,
@@ -391,6 +403,12 @@ impl Gossiper {
     /// Stops the node without a word: to the others it fails. Its socket is closed when the last handle is dropped.
     pub fn stop(&self) {
         self.inner.stop();
+    }
+
+    /// For a thread that works for the node and is not to keep it.
+    #[cfg(feature = "encryption")]
+    pub(crate) fn downgrade(&self) -> WeakGossiper {
+        WeakGossiper(Arc::downgrade(&self.inner))
     }
 
     fn read<R>(&self, look: impl FnOnce(&Node, Instant) -> R) -> R {
