@@ -24,14 +24,16 @@ pub struct Args {
 impl Args {
     /// The command line of this process, with what the environment sets; a wrong one ends it with status 2.
     pub fn of_process() -> Args {
-        let names: Vec<String> = Args::command().get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
-        let command = names.into_iter().fold(Args::command(), |command, name| {
-            command.mut_subcommand(name, |sub| sub.mut_args(without_empty_variable))
-        });
+        let command = without_empty_variables(Args::command());
         let mut for_errors = command.clone();
         let args = Args::from_arg_matches(&command.get_matches());
         args.unwrap_or_else(|error| error.format(&mut for_errors).exit())
     }
+}
+
+/// Of a command and those below it.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    command.mut_args(without_empty_variable).mut_subcommands(without_empty_variables)
 }
 
 /// A variable that is set to nothing counts as not set: that is how compositions of containers pass on what nobody gave.
@@ -130,8 +132,67 @@ pub enum Command {
     },
     /// Have the agent leave the cluster and end.
     Leave(ClientArgs),
+    /// Make a pre-shared key of the system's randomness, and print it.
+    Keygen {
+        /// Put it into this new key file, for you alone, instead of printing it.
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        output: Option<PathBuf>,
+    },
+    /// List the agent's pre-shared keys by their ids, or change them; of every cluster on all nodes, one step after the other.
+    ///
+    /// To replace a key: `add` the new one on all nodes, `use` it on all nodes, `remove` the old one on all nodes. To encrypt a cluster
+    /// that runs without keys: `add` a key on all nodes, `encryption send` on all nodes, `encryption require` on all nodes. To go
+    /// back: `encryption send`, `encryption accept`, `off`, each on all nodes.
+    Keyring(KeyringArgs),
     /// Print the completions for a shell.
     Completions { shell: Shell },
+}
+
+#[derive(Debug, Group)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct KeyringArgs {
+    #[command(subcommand)]
+    pub change: Option<KeyringCommand>,
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum KeyringCommand {
+    /// Add the keys in a key file: they decrypt from here on. An agent without keys goes on to send and take what is plain.
+    Add {
+        /// A key file, as `keygen --output` makes one, or - for standard input.
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Have a key encrypt, which all nodes have to hold.
+    Use {
+        /// Its id.
+        #[arg(value_name = "KEY_ID")]
+        id: String,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Take a key away, which no node may use any more.
+    Remove {
+        /// Its id.
+        #[arg(value_name = "KEY_ID")]
+        id: String,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Say what is sent and taken: accept (plain is sent, both are taken), send (encrypted is sent, both are taken) or require
+    /// (encrypted is sent and taken).
+    Encryption {
+        #[arg(value_parser = ["accept", "send", "require"])]
+        step: String,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Take all keys away, once every node is at `encryption accept`.
+    Off(ClientArgs),
 }
 
 /// Which agent is talked to.
@@ -209,6 +270,10 @@ pub struct AgentArgs {
     /// Keep the last known peers in this file, and try them when no seed answers.
     #[arg(long, env = "GRAPEVINE_REMEMBER", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub remember: Option<PathBuf>,
+    /// The cluster's pre-shared keys, in a file that nobody else may read. It is read again when it was changed, and what `grapevine
+    /// keyring` changes is saved in it. Without keys everything is plain.
+    #[arg(long, env = "GRAPEVINE_KEY_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub key_file: Option<PathBuf>,
     /// Take calls from others here, over TCP; port 0 for one that the system gives. Without --bind, gossip is on the port above.
     #[arg(long, env = "GRAPEVINE_LISTEN", value_name = "ADDR")]
     pub listen: Option<String>,

@@ -66,7 +66,11 @@ impl Client {
             .map(|(field, value)| ((*field).to_owned(), value.clone()))
             .collect();
         request.insert("do".to_owned(), name.into());
-        let text = Value::Object(request).to_string() + "\n";
+        self.exchange_text(&(Value::Object(request).to_string() + "\n"))
+    }
+
+    /// The same for a request that is written already, with its end.
+    pub fn exchange_text(&mut self, text: &str) -> Result<Map<String, Value>, Failure> {
         match self.stream.write_all(text.as_bytes()) {
             // What it said before it hung up is worth more than that it did.
             Err(error) if error.kind() != ErrorKind::BrokenPipe => return Err(self.broken(&error)),

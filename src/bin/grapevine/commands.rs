@@ -1,5 +1,6 @@
 //! The commands that ask or change an agent that runs.
 
+mod keyring;
 mod services;
 
 use std::io::{self, IsTerminal, Write};
@@ -41,6 +42,8 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Stats(args) => show(&args, "stats", &[], stats),
         Command::Forget { peer, client } => show(&client, "forget", &[("peer", named(Some(peer)))], nothing),
         Command::Leave(args) => leave(&args),
+        Command::Keygen { output } => keyring::generate(output.as_deref()),
+        Command::Keyring(args) => keyring::run(&args),
         Command::Agent(_) | Command::Top(_) | Command::Completions { .. } => Ok(()),
     }
 }

@@ -11,6 +11,7 @@ compile_error!("the program `grapevine` talks over Unix sockets; on other system
 // From bottom to top: each names only those above it here.
 mod plain;
 mod failure;
+mod secrets;
 mod json;
 mod lines;
 mod place;

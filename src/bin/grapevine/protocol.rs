@@ -1,5 +1,6 @@
 //! The line protocol: its names, and how what the library says becomes JSON.
 
+pub mod keyring;
 pub mod services;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use serde_json::value::RawValue;
 
 use crate::json;
 use crate::plain::printable_json;
+use keyring::SecretKeyLine;
 use services::{ServiceLine, ServiceStatsLine};
 
 /// Why a request was not carried out.
@@ -39,6 +41,10 @@ pub enum Code {
     UnknownCall,
     /// So many calls are under way already; nothing was run.
     Overloaded,
+    /// Keys cannot be held or changed so.
+    KeyringRefused,
+    /// The key file cannot be used, or written.
+    KeyFileRefused,
     /// Of a call that has failed, as Seneca or the handler names it.
     #[serde(untagged)]
     Act(String),
@@ -85,6 +91,8 @@ impl From<Error> for Problem {
                 );
                 (Code::TimedOut, text)
             }
+            Error::Keyring(_) => (Code::KeyringRefused, error.to_string()),
+            Error::KeyFile { .. } => (Code::KeyFileRefused, error.to_string()),
             Error::ReservedKey { .. } => (Code::ReservedKey, error.to_string()),
             Error::UnknownPeer(_) => (Code::UnknownPeer, error.to_string()),
             Error::StillAlive(_) => (Code::Alive, error.to_string()),
@@ -121,6 +129,15 @@ pub struct Reply {
     pub result: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stats: Option<StatsLine>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keyring: Option<Vec<SecretKeyLine>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<String>,
+    /// Whether the change is in the key file, too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub saved: Option<bool>,
 }
 
 impl Reply {
@@ -197,6 +214,7 @@ pub struct StatsLine {
     bytes_sent: u64,
     datagrams_received: u64,
     bytes_received: u64,
+    encrypted_received: u64,
     send_errors: u64,
     receive_errors: u64,
     dropped_by_kernel: Option<u64>,
@@ -221,6 +239,7 @@ impl StatsLine {
             bytes_sent: stats.bytes_sent,
             datagrams_received: stats.datagrams_received,
             bytes_received: stats.bytes_received,
+            encrypted_received: stats.encrypted_received,
             send_errors: stats.send_errors,
             receive_errors: stats.receive_errors,
             dropped_by_kernel: stats.dropped_by_kernel,

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use crate::agent::calls::Act;
 use crate::agent::offers::{CallReply, Serve};
-use crate::agent::{Agent, session};
+use crate::agent::{Agent, keys, session};
 use crate::json::Json;
 use crate::lines::{Line, MAX_REQUEST_BYTES};
 use crate::protocol::services::ServiceLine;
@@ -61,8 +61,8 @@ struct Subscribe {
 struct Nothing {}
 
 /// The names of all requests.
-const NAMES: &str =
-    "set, delete, get, keys, state, members, services, stats, subscribe, act, serve, reply, forget and leave";
+const NAMES: &str = "set, delete, get, keys, state, members, services, stats, subscribe, act, serve, reply, forget, keyring, keyring_add, \
+     keyring_use, keyring_remove, keyring_encryption, keyring_off and leave";
 
 /// What a request comes to.
 pub enum Asked {
@@ -84,13 +84,13 @@ pub fn answer(agent: &Agent, request: &Line<'_>) -> (Box<RawValue>, Result<Asked
     }
 }
 
-/// A request's fields, each as it was written.
-type Fields = BTreeMap<String, Box<RawValue>>;
+/// A request's fields, each as it was written, and where that is: there may be keys in them, of which no copies are made.
+pub type Fields<'a> = BTreeMap<String, &'a RawValue>;
 
 /// Its id, its name, and the rest.
-type Parsed = (Box<RawValue>, String, Fields);
+type Parsed<'a> = (Box<RawValue>, String, Fields<'a>);
 
-fn parse(request: &Line<'_>) -> Result<Parsed, (Box<RawValue>, Problem)> {
+fn parse<'a>(request: &Line<'a>) -> Result<Parsed<'a>, (Box<RawValue>, Problem)> {
     let bad = |text: String| Problem::new(Code::BadRequest, text);
     let bytes = match request {
         Line::Bytes(bytes) => bytes,
@@ -98,9 +98,12 @@ fn parse(request: &Line<'_>) -> Result<Parsed, (Box<RawValue>, Problem)> {
             return Err((Box::default(), bad(format!("the line is longer than {MAX_REQUEST_BYTES} bytes"))));
         }
     };
-    let mut fields: Fields = serde_json::from_slice(bytes)
-        .map_err(|error| (Box::default(), bad(format!("the line is no JSON object: {error}"))))?;
-    let id = fields.remove("id").unwrap_or_default();
+    let mut fields: Fields<'a> = serde_json::from_slice(bytes).map_err(|error| {
+        // Of JSON that is something else the error would show what.
+        let why = if error.is_data() { "it is another value".to_owned() } else { error.to_string() };
+        (Box::default(), bad(format!("the line is no JSON object: {why}")))
+    })?;
+    let id = fields.remove("id").map(RawValue::to_owned).unwrap_or_default();
     match fields.remove("do").map(|name| serde_json::from_str(name.get())) {
         Some(Ok(name)) => Ok((id, name, fields)),
         Some(Err(_)) => Err((id, bad("`do` is no string".to_owned()))),
@@ -108,7 +111,7 @@ fn parse(request: &Line<'_>) -> Result<Parsed, (Box<RawValue>, Problem)> {
     }
 }
 
-fn carry_out(agent: &Agent, name: &str, fields: Fields) -> Result<Asked, Problem> {
+fn carry_out(agent: &Agent, name: &str, fields: Fields<'_>) -> Result<Asked, Problem> {
     let node = &agent.node;
     let reply = match name {
         "set" => set(node, fields_of(name, fields)?)?,
@@ -149,19 +152,22 @@ fn carry_out(agent: &Agent, name: &str, fields: Fields) -> Result<Asked, Problem
             node.forget(address(&peer)?)?;
             Reply::default()
         }
+        name if keys::NAMES.contains(&name) => keys::answer(agent, name, fields)?,
         "leave" => {
             fields_of::<Nothing>(name, fields)?;
             return Ok(Asked::Leave);
         }
         other => {
-            let text = format!("`{other}` is unknown; there are {NAMES}");
+            // What is long may be a key by mistake.
+            let shown = if other.len() <= 32 { format!("`{other}`") } else { "that".to_owned() };
+            let text = format!("{shown} is unknown; there are {NAMES}");
             return Err(Problem::new(Code::UnknownCommand, text));
         }
     };
     Ok(Asked::Done(Box::new(reply)))
 }
 
-fn fields_of<T: DeserializeOwned>(name: &str, fields: Fields) -> Result<T, Problem> {
+fn fields_of<T: DeserializeOwned>(name: &str, fields: Fields<'_>) -> Result<T, Problem> {
     let parsed = serde_json::to_string(&fields).and_then(|text| serde_json::from_str(&text));
     parsed.map_err(|error| Problem::new(Code::BadRequest, format!("{name}: {error}")))
 }

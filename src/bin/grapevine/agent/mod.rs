@@ -5,6 +5,7 @@ mod calls;
 mod control;
 mod events;
 mod hook;
+mod keys;
 mod offers;
 mod output;
 mod remember;
@@ -30,6 +31,7 @@ use signal_hook::iterator::Signals;
 use crate::agent::calls::InFlight;
 use crate::agent::control::Control;
 use crate::agent::events::Events;
+use crate::agent::keys::Keys;
 use crate::agent::serve::Commands;
 use crate::agent::shell::{FINISH_TIME, Groups};
 use crate::args::AgentArgs;
@@ -38,6 +40,7 @@ use crate::json;
 use crate::place;
 use crate::plain;
 use crate::protocol::{EventLine, Problem, line, value_of};
+use crate::secrets;
 
 /// For how long the others are told that this node leaves, where nobody says: some intervals, for they are told again every tenth of
 /// one, and no longer than what starts and stops programs usually waits.
@@ -63,6 +66,7 @@ pub struct Agent {
     /// Calls of clients.
     calls: InFlight,
     commands: Commands,
+    keys: Keys,
     /// What commands answer, and programs.
     served: Mutex<BTreeSet<Pattern>>,
 }
@@ -89,7 +93,11 @@ pub fn run(args: AgentArgs) -> Result<(), Failure> {
     let leave_time = leave_time(&args)?;
     let service_config = services::config(&args)?;
     let bind = services::bind(&args, &service_config)?;
-    let builder = builder(&args, &bind)?;
+    let key_file = args.key_file.as_deref().map(|path| secrets::file("--key-file", path)).transpose()?;
+    let mut builder = builder(&args, &bind)?;
+    if let Some(file) = &key_file {
+        builder = builder.keyring(keys::load(file)?);
+    }
     let control = bind_control(&args, &bind)?;
     let path = control.as_ref().map(|control| control.path.clone());
     let commands = Commands::new(&args, path.clone(), for_calls)?;
@@ -97,20 +105,21 @@ pub fn run(args: AgentArgs) -> Result<(), Failure> {
     // All have every event from the first one on: a seed on the same network answers within a millisecond.
     let mut refused = None;
     let prepare = |node: &Gossiper| {
-        let started = services::start(service_config, &commands, node);
-        // Nobody is to hear of a node without the service that was asked for.
-        let service = started.map_err(|failure| refused = Some(failure)).inspect_err(|()| node.stop()).ok()?;
+        let started = Keys::start(key_file.as_ref(), node)
+            .and_then(|keys| Ok((services::start(service_config, &commands, node)?, keys)));
+        // Nobody is to hear of a node without the service or the keys that were asked for.
+        let (service, keys) = started.map_err(|failure| refused = Some(failure)).inspect_err(|()| node.stop()).ok()?;
         let hook_events = hook.as_ref().map(|hook| hook.subscribe(node, &service));
         let events = Events::new(node, EventFilter::all(), Some(&service));
         let stopped = node.subscribe_to(EventFilter::all().kinds([]));
-        Some((service, events, hook_events, stopped))
+        Some((service, keys, events, hook_events, stopped))
     };
     let started = builder.start_after(prepare);
     if let Some(failure) = refused {
         return Err(failure);
     }
     let (node, prepared) = started?;
-    let (service, events, hook_events, stopped) = prepared.ok_or(Error::Stopped)?;
+    let (service, keys, events, hook_events, stopped) = prepared.ok_or(Error::Stopped)?;
     let (writing, written) = bounded(0);
     let (leaving, left) = bounded(0);
     let served = commands.patterns().cloned().collect();
@@ -125,6 +134,7 @@ pub fn run(args: AgentArgs) -> Result<(), Failure> {
         left,
         calls: InFlight::default(),
         commands,
+        keys,
         served: Mutex::new(served),
     });
     let running = match hook.zip(hook_events) {
