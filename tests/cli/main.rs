@@ -11,6 +11,7 @@ mod followers;
 #[path = "../common/program/mod.rs"]
 mod harness;
 mod hooks;
+mod keys;
 mod outputs;
 mod refusals;
 mod remember;

@@ -15,7 +15,7 @@ fn bad_request() {
     let cases = [
         (
             json!({}),
-            "it does not say what to `do`: one of set, delete, get, keys, state, members, services, stats, subscribe, act, serve, reply, forget and leave",
+            "it does not say what to `do`: one of set, delete, get, keys, state, members, services, stats, subscribe, act, serve, reply, forget, keyring, keyring_add, keyring_use, keyring_remove, keyring_encryption, keyring_off and leave",
         ),
         (json!({"do": null}), "`do` is no string"),
         (json!({"do": ["set"]}), "`do` is no string"),

@@ -9,8 +9,9 @@ use zeroize::Zeroizing;
 
 use crate::failure::Failure;
 
-/// What is about as long as a key, and could be one.
+/// What is about as long as a key could be one, also with a few characters that no key has.
 const KEY_CHARACTERS: std::ops::RangeInclusive<usize> = 40..=48;
+const WRONG_CHARACTERS: usize = 3;
 
 /// The file that an argument names, unless the argument is a key itself.
 pub fn file(argument: &str, path: &Path) -> Result<KeyFile, Failure> {
@@ -26,8 +27,8 @@ pub fn file(argument: &str, path: &Path) -> Result<KeyFile, Failure> {
 
 fn is_like_a_key(path: &Path) -> bool {
     let bytes = path.as_os_str().as_encoded_bytes();
-    KEY_CHARACTERS.contains(&bytes.len())
-        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+/=-_".contains(byte))
+    let wrong = bytes.iter().filter(|byte| !byte.is_ascii_alphanumeric() && !b"+/=-_".contains(byte)).count();
+    KEY_CHARACTERS.contains(&bytes.len()) && wrong <= WRONG_CHARACTERS
 }
 
 /// The key id that an argument is. What it is otherwise is not shown: it may be a key by mistake.
@@ -86,7 +87,7 @@ mod tests {
     #[test]
     fn a_key_in_the_place_of_a_file_is_not_shown() {
         let key = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
-        for text in [key, &key[1..], &key.replace('c', "/")] {
+        for text in [key, &key[1..], &key.replace('c', "/"), &key.replacen('B', "!", 3)] {
             match file("--key-file", Path::new(text)) {
                 Err(Failure::Usage(told)) => {
                     assert!(told.starts_with("--key-file: ") && !told.contains(text), "{told}")

@@ -4,6 +4,8 @@
 
 pub mod agent;
 pub mod conversation;
+#[path = "../memory.rs"]
+pub mod memory;
 pub mod process;
 
 use std::thread;
