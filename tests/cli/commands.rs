@@ -329,7 +329,7 @@ fn without_an_agent_every_command_says_so() {
     let folder = tempfile::TempDir::new().unwrap();
     let nobody = folder.path().join("nobody");
     let nobody = nobody.to_str().unwrap();
-    let commands: [&[&str]; 11] = [
+    let commands: [&[&str]; 15] = [
         &["members"],
         &["services"],
         &["act", "a:1"],
@@ -340,6 +340,10 @@ fn without_an_agent_every_command_says_so() {
         &["watch"],
         &["stats"],
         &["forget", "127.0.0.1:1"],
+        &["keyring"],
+        &["keyring", "use", "00000000"],
+        &["keyring", "encryption", "send"],
+        &["keyring", "off"],
         &["leave"],
     ];
     for args in commands {

@@ -75,6 +75,7 @@ fn empty_variables_count_as_not_set() {
         "JSON",
         "REMEMBER",
         "ON_EVENT",
+        "KEY_FILE",
     ];
     let names = names.map(|name| format!("GRAPEVINE_{name}"));
     let empty: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "")).collect();
@@ -144,6 +145,12 @@ fn agents_and_commands_find_each_other_by_the_port() {
         let ready = Conversation::over_stdio(&mut process).next_event().unwrap();
         let control = ready["control"].as_str().unwrap();
         assert!(control.starts_with(at.to_str().unwrap()), "{control}");
+        // It, and the folder that is made for it, are nobody else's.
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+        assert_eq!(mode(Path::new(control)), 0o600);
+        if variable == "TMPDIR" {
+            assert_eq!(mode(Path::new(control).parent().unwrap()), 0o700);
+        }
         assert!(control.ends_with(&format!("grapevine-{}.sock", bind.rsplit_once(':').unwrap().1)), "{control}");
         let ask = |command: &mut Command| Process::start(command.envs(environment)).end();
         let out = ask(program(&["members"]).env("GRAPEVINE_BIND", &bind)).done();

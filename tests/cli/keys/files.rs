@@ -104,6 +104,12 @@ fn the_environment_names_it() {
         command.env("GRAPEVINE_KEY_FILE", "");
     });
     assert_eq!(keys_of(&mut agent.connect()).0.len(), 0);
+    // An option wins.
+    let option = ["--key-file", file.path().to_str().unwrap()];
+    let with_option = Agent::start_after(&option, |command| {
+        command.env("GRAPEVINE_KEY_FILE", "/nowhere/keys");
+    });
+    assert_eq!(keys_of(&mut with_option.connect()), told(&file.load().unwrap()));
     // An empty variable counts as not set below `keyring`, too.
     let mut keyring = program(&["keyring", "off", "--control", agent.control.to_str().unwrap()]);
     Process::start(keyring.env("GRAPEVINE_CONTROL", "")).end().done();

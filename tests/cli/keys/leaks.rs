@@ -84,6 +84,38 @@ fn forms_are_found() {
     assert!(!secret.is_in(&format!("{key:?} 7, 7, 7")));
 }
 
+/// What the library itself prints of whatever holds a key, also where a program panics with it.
+#[test]
+fn no_key_is_printed() {
+    let folder = TempDir::new().unwrap();
+    let key = new_key();
+    let secret = Secret::of(&key);
+    let keyring = ring(&[&key, &new_key()], Encryption::Require);
+    let file = key_file(&folder, "keys", &keyring);
+    let builder = grapevine::Gossiper::builder().keyring(keyring.clone());
+    let config = grapevine::Config { keyring: Some(keyring.clone()), ..grapevine::Config::default() };
+    let mut shown = vec![format!("{key:?} {key} {keyring:#?} {builder:#?} {config:#?} {file:?}")];
+    let node = builder.start().unwrap();
+    let watch = file.watch(&node, std::time::Duration::from_secs(1)).unwrap();
+    shown.push(format!("{node:?} {watch:?} {:?} {:?}", node.keyring(), node.secret_keys()));
+    let text = key.to_base64();
+    let damaged = format!("{}!", &text[..43]);
+    let errors = [
+        damaged.parse::<SecretKey>().map(drop),
+        grapevine::key_file::parse(format!("{damaged}\n").as_bytes()).map(drop),
+        text.parse::<grapevine::keyring::KeyId>().map(drop),
+        text.parse::<Encryption>().map(drop),
+        node.add_secret_key(key.clone()).and_then(|_| node.remove_secret_key(key.id())),
+    ];
+    shown.extend(errors.into_iter().map(|result| result.unwrap_err()).map(|error| format!("{error:?} {error}")));
+    let panicked = std::panic::catch_unwind(|| panic!("{:?}", (keyring, key))).unwrap_err();
+    shown.push(*panicked.downcast::<String>().unwrap());
+    assert!(shown.last().unwrap().contains("SecretKey("), "{shown:?}");
+    for shown in shown {
+        assert!(!secret.is_in(&shown), "{shown}");
+    }
+}
+
 #[test]
 fn no_key_is_seen() {
     let folder = TempDir::new().unwrap();
