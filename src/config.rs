@@ -36,7 +36,7 @@ pub struct Config {
     pub cluster: String,
     /// The cluster's pre-shared keys, the same on every node. With them datagrams, and the calls of services, are encrypted and
     /// authenticated, and whoever has none of them is no member. Default: none; then everything is plain, for everyone who
-    /// can read and write on the network.
+    /// can read and write on the network. From a file they come by [`KeyFile`](crate::key_file::KeyFile).
     #[cfg(feature = "encryption")]
     pub keyring: Option<Keyring>,
     /// The time between two gossip rounds, 10 ms to 1 h, better the same on every node. Spreading (without early news)

@@ -119,8 +119,8 @@ impl KeyFile {
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(format!(".{:016x}", sync::unpredictable()));
         let beside = path.with_file_name(name);
-        let written = write_new(&beside, keyring).and_then(|file| fs::rename(&beside, &path).map(|()| file));
-        let file = written.map_err(|error| {
+        let file = write_new(&beside, keyring).map_err(cannot)?;
+        fs::rename(&beside, &path).map_err(|error| {
             let _ = fs::remove_file(&beside);
             cannot(error)
         })?;
@@ -182,16 +182,17 @@ fn check(is: &Metadata) -> Result<(), String> {
     Ok(())
 }
 
-/// Makes a file that is nobody else's, with these keys.
+/// Makes a file that is nobody else's, with all of these keys or not at all.
 fn write_new(path: &Path, keyring: &Keyring) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(path)?;
-    file.write_all(format::write(keyring).as_bytes())?;
-    file.sync_all()?;
-    Ok(file)
+    let written = file.write_all(format::write(keyring).as_bytes()).and_then(|()| file.sync_all());
+    written.map(|()| file).inspect_err(|_| {
+        let _ = fs::remove_file(path);
+    })
 }
 
 impl Builder {

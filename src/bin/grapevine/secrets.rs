@@ -37,15 +37,16 @@ pub fn key_id(text: &str) -> Result<KeyId, String> {
         .map_err(|_| "that is no key id: it has eight hexadecimal digits, as `grapevine keyring` lists them".to_owned())
 }
 
-/// The texts of a JSON array, in memory that is overwritten: serde_json would leave copies where anything in them is escaped. None if
-/// it is no array of strings, or one has a character that no key has.
+/// The texts of a JSON array, see [`text`]. None if it is none, or any is none.
 pub fn texts(array: &RawValue) -> Option<Vec<Zeroizing<String>>> {
     let texts: Vec<&RawValue> = serde_json::from_str(array.get()).ok()?;
-    texts.into_iter().map(|text| unescaped(text.get())).collect()
+    texts.into_iter().map(text).collect()
 }
 
-fn unescaped(json: &str) -> Option<Zeroizing<String>> {
-    let mut rest = json.strip_prefix('"')?.strip_suffix('"')?;
+/// The text of a JSON string, in memory that is overwritten: serde_json would leave a copy where anything in it is escaped. None if it is
+/// no string, or has a character that neither a key nor anything else about keys has.
+pub fn text(json: &RawValue) -> Option<Zeroizing<String>> {
+    let mut rest = json.get().strip_prefix('"')?.strip_suffix('"')?;
     let mut text = Zeroizing::new(String::with_capacity(rest.len()));
     while let Some(c) = rest.chars().next() {
         let (c, used) = match rest.as_bytes() {

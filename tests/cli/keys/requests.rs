@@ -82,7 +82,7 @@ fn requests_that_are_refused() {
         ),
         (json!({"do": "keyring_add", "secret_keys": [text], text: 1}), "keyring_add: it has a field too many"),
         (json!({"do": "keyring_use", "key_id": text}), no_id),
-        (json!({"do": "keyring_use", "key_id": 12345678}), "keyring_use: `key_id` is no string"),
+        (json!({"do": "keyring_use", "key_id": 12345678}), "keyring_use: `key_id` is no text that could be one"),
         (json!({"do": "keyring_use"}), "keyring_use: it has no `key_id`"),
         (json!({"do": "keyring_remove", "id": 1}), "keyring_remove: it has no `key_id`"),
         (json!({"do": "keyring_encryption", "encryption": text}), no_step),

@@ -6,7 +6,6 @@ use std::time::Duration;
 use grapevine::key_file::{KeyFile, KeyFileWatch};
 use grapevine::keyring::{Encryption, KeyId, Keyring, SecretKey};
 use grapevine::{Error, Gossiper};
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::agent::Agent;
@@ -88,7 +87,7 @@ pub fn answer(agent: &Agent, name: &str, mut fields: Fields<'_>) -> Result<Reply
             Box::new(move |held| of_node(held)?.remove(id))
         }
         "keyring_encryption" => {
-            let step: Option<Encryption> = text(field("encryption")?).and_then(|step| step.parse().ok());
+            let step: Option<Encryption> = secrets::text(field("encryption")?).and_then(|step| step.parse().ok());
             let step = step.ok_or_else(|| bad(name, "`encryption` is one of accept, send and require"))?;
             Box::new(move |held| {
                 let keyring = of_node(held)?;
@@ -114,13 +113,9 @@ fn nothing_else(name: &str, fields: &Fields<'_>) -> Result<(), Problem> {
     if fields.is_empty() { Ok(()) } else { Err(bad(name, "it has a field too many")) }
 }
 
-fn text(value: &RawValue) -> Option<&str> {
-    <&str>::deserialize(value).ok()
-}
-
 fn key_id(name: &str, value: &RawValue) -> Result<KeyId, Problem> {
-    let id = text(value).ok_or_else(|| bad(name, "`key_id` is no string"))?;
-    secrets::key_id(id).map_err(|problem| bad(name, &problem))
+    let id = secrets::text(value).ok_or_else(|| bad(name, "`key_id` is no text that could be one"))?;
+    secrets::key_id(&id).map_err(|problem| bad(name, &problem))
 }
 
 fn secret_keys(name: &str, value: &RawValue) -> Result<Vec<SecretKey>, Problem> {
