@@ -110,7 +110,7 @@ fn have_keys() -> Vec<Needle> {
     }
     let later = look_for("added later", &SecretKey::generate().unwrap());
     second.add_secret_key(later.clone()).unwrap();
-    let changed = watch.change(&first, |held| {
+    let changed = watch.change(|held| {
         let mut ring = held.take().unwrap().with_encryption(Encryption::Send);
         ring.add(later.clone())?;
         ring.use_key(later.id())?;

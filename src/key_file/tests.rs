@@ -153,7 +153,7 @@ fn keys_are_changed_in_the_file_too() {
     let watch = file.watch(&node, LOOK).unwrap();
     let ring = |held: &mut Option<Keyring>| held.take().ok_or(Error::Stopped);
     let change = |change: &dyn Fn(&mut Keyring) -> Result<(), Error>| {
-        watch.change(&node, |held| {
+        watch.change(|held| {
             let mut keyring = ring(held)?;
             let result = change(&mut keyring);
             *held = Some(keyring);
@@ -181,7 +181,7 @@ fn keys_are_changed_in_the_file_too() {
     write(&file, format!("{}\n", old.to_base64().as_str()));
     until("it is repaired", || node.keyring() == Some(Keyring::new(old.clone())));
     // A node without keys leaves the file as it is.
-    watch.change(&node, |held| Ok(held.take())).unwrap();
+    watch.change(|held| Ok(held.take())).unwrap();
     assert_eq!((node.keyring(), file.load().unwrap()), (None, Keyring::new(old)));
 }
 
@@ -207,7 +207,7 @@ fn a_watch_ends_when_it_is_dropped_or_the_node_stops() {
     let watch = file.watch(&node, Duration::ZERO).unwrap();
     node.stop();
     file.save(&new).unwrap();
-    assert!(matches!(watch.change(&node, |_| Ok(LOOKS.fetch_add(1, Ordering::SeqCst))), Err(Error::Stopped)));
+    assert!(matches!(watch.change(|_| Ok(LOOKS.fetch_add(1, Ordering::SeqCst))), Err(Error::Stopped)));
     drop(watch);
     assert!(matches!(file.watch(&node, LOOK), Err(Error::Stopped)));
     assert_eq!((node.keyring(), LOOKS.load(Ordering::SeqCst)), (Some(old), 0));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::event::EventFilter;
-use crate::gossiper::Gossiper;
+use crate::gossiper::{Gossiper, WeakGossiper};
 use crate::key_file::KeyFile;
 use crate::keyring::Keyring;
 use crate::subscription::Subscription;
@@ -21,6 +21,7 @@ const STACK_BYTES: usize = 256 << 10;
 
 /// Keeps the keys of a node as a file has them, until it is dropped or the node stops. It is no handle of the node.
 pub struct KeyFileWatch {
+    node: WeakGossiper,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
@@ -80,10 +81,10 @@ impl KeyFileWatch {
         let seen = Seen { looked_at: None, taken, problem: None };
         let stopped = node.subscribe_to(EventFilter::all().kinds([]));
         let shared = Arc::new(Shared { file, ended: AtomicBool::new(false), stopped, seen: Mutex::new(seen) });
-        let (watched, weak) = (shared.clone(), node.downgrade());
+        let (node, watched, watched_node) = (node.downgrade(), shared.clone(), node.downgrade());
         let body = move || {
             while watched.stopped.recv_timeout(every).is_none() && !watched.ended.load(Ordering::SeqCst) {
-                let Some(node) = weak.upgrade() else { return };
+                let Some(node) = watched_node.upgrade() else { return };
                 if node.check().and_then(|()| watched.look(&node)).is_err() {
                     return;
                 }
@@ -91,7 +92,7 @@ impl KeyFileWatch {
         };
         let thread = thread::Builder::new().name("grapevine-keys".to_owned()).stack_size(STACK_BYTES);
         let thread = thread.spawn(body).map_err(Error::Thread)?;
-        Ok(KeyFileWatch { shared, thread: Some(thread) })
+        Ok(KeyFileWatch { node, shared, thread: Some(thread) })
     }
 
     /// The file.
@@ -105,11 +106,8 @@ impl KeyFileWatch {
     /// # Errors
     /// Those of `change`; [`Error::KeyFile`] if the file cannot be written, cannot be used as it is, or was just changed by somebody
     /// else and is not taken in yet; [`Error::Stopped`] and [`Error::ThreadPanicked`]. Nothing is changed then.
-    pub fn change<R>(
-        &self,
-        node: &Gossiper,
-        change: impl FnOnce(&mut Option<Keyring>) -> Result<R, Error>,
-    ) -> Result<R, Error> {
+    pub fn change<R>(&self, change: impl FnOnce(&mut Option<Keyring>) -> Result<R, Error>) -> Result<R, Error> {
+        let node = self.node.upgrade().ok_or(Error::Stopped)?;
         node.check()?;
         let shared = &*self.shared;
         let mut seen = shared.seen.lock();

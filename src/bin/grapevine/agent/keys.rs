@@ -52,7 +52,7 @@ impl Keys {
     /// Changes the keys of the node, and the file with them.
     fn change(&self, node: &Gossiper, change: Change) -> Result<Reply, Problem> {
         match &self.file {
-            Some(watch) => watch.change(node, change)?,
+            Some(watch) => watch.change(change)?,
             None => {
                 let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
                 let mut keyring = node.keyring();
