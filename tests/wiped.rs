@@ -6,6 +6,7 @@
 mod memory;
 
 use std::fs;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use grapevine::Gossiper;
@@ -143,12 +144,32 @@ fn have_keys() -> Vec<Needle> {
     all
 }
 
+/// A thread that has had a key, and then does nothing that would overwrite what is left of it on its stack.
+fn waiting_thread(done: Receiver<()>) -> Vec<Needle> {
+    let (sender, needles) = channel();
+    std::thread::spawn(move || {
+        let text = SecretKey::generate().unwrap().to_base64();
+        sender.send(self::needles("of a thread that waits", &text.parse().unwrap())).unwrap();
+        assert!(text.parse::<SecretKey>().is_ok());
+        drop(text);
+        drop(sender);
+        let _ = done.recv();
+    });
+    let found = needles.recv().unwrap();
+    // Closed when it waits.
+    assert!(needles.recv().is_err());
+    found
+}
+
 #[test]
 fn nothing_is_left_of_keys_that_were_dropped() {
     // On a thread of its own, whose stack stays where it is for others.
-    let needles = std::thread::spawn(have_keys).join().unwrap();
-    assert_eq!(needles.len(), 20);
+    let mut needles = std::thread::spawn(have_keys).join().unwrap();
+    let (done, is_done) = channel();
+    needles.extend(waiting_thread(is_done));
+    assert_eq!(needles.len(), 24);
     let (found, seen) = search("self", &needles);
+    drop(done);
     assert!(seen > 1 << 20, "{seen} bytes were looked at");
     println!("{seen} bytes were looked at");
     assert!(found.is_empty(), "{found:#?}");
