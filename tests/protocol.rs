@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use chacha20poly1305::aead::{AeadInPlace, KeyInit};
+use chacha20poly1305::{Tag, XChaCha20Poly1305, XNonce};
 use grapevine::instant::Instant;
 use grapevine::keyring::{Encryption, Keyring, SecretKey};
 use grapevine::peer::Peer;
@@ -198,6 +200,38 @@ fn altered(offset: usize, to: u8) -> Refusal {
     let checksum = grapevine::wire::checksum(&datagram[..end]);
     datagram[end..].copy_from_slice(&checksum);
     Message::decode(&datagram).unwrap_err()
+}
+
+/// Another implementation derives the same keys, opens what is sealed here, and seals what is opened here.
+#[test]
+fn another_implementation_agrees() {
+    let key: Vec<u8> = (0..32).collect();
+    let derived = |info: &str, len: usize| {
+        let mut out = vec![0; len];
+        hkdf::Hkdf::<sha2::Sha256>::new(None, &key).expand(info.as_bytes(), &mut out).unwrap();
+        out
+    };
+    let id: String = derived("grapevine 1 key id", 4).iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(id, keyring().first().id().to_string());
+    let cipher = XChaCha20Poly1305::new_from_slice(&derived("grapevine 1 datagrams", 32)).unwrap();
+    let (sealed, plain) = (&vectors()["encrypted want"], &vectors()["want"]);
+    let (associated, nonce) = ([&sealed[..4], b"grapevine"].concat(), XNonce::from_slice(&sealed[4..28]));
+    let mut body = sealed[28..sealed.len() - 16].to_vec();
+    let tag = Tag::from_slice(&sealed[sealed.len() - 16..]);
+    cipher.decrypt_in_place_detached(nonce, &associated, &mut body, tag).unwrap();
+    // Less the head, the checksum and the cluster.
+    assert_eq!([&[5, 0xa9], &b"grapevine"[..], &body[2..]].concat(), plain[4..plain.len() - 4]);
+
+    let seal = Seal::new(&keyring(), "grapevine");
+    for len in [2, 63, 64, 65, 500, 1_356] {
+        let body: Vec<u8> = [5, 0xa0].into_iter().chain((0..=255).cycle()).take(len).collect();
+        let mut ours = Vec::new();
+        seal.seal(&[&sealed[..4], &body].concat(), &[len as u8; 24], &mut ours);
+        let mut theirs = body.clone();
+        let nonce = XNonce::from_slice(&ours[4..28]);
+        let tag = cipher.encrypt_in_place_detached(nonce, &associated, &mut theirs).unwrap();
+        assert_eq!(ours[28..], [&theirs[..], &tag[..]].concat(), "{len} bytes");
+    }
 }
 
 /// The key id that the document tells, of the document's key.

@@ -5,8 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use base64ct::{Base64, Encoding};
-use hkdf::Hkdf;
-use sha2::Sha256;
+use orion::hazardous::kdf::hkdf::sha256::{expand, extract};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::error::Error;
@@ -91,15 +90,15 @@ impl SecretKey {
 
 /// HKDF with SHA-256 (RFC 5869), without a salt: no key is used for two things.
 fn derive(secret: &mut Secret) {
-    let derivation = Hkdf::<Sha256>::new(None, &*secret.key);
+    // Neither fails for these sizes.
+    let Ok(derivation) = extract(&[], &*secret.key) else { return };
     let uses: [(&str, &mut [u8]); 3] = [
         ("grapevine 1 datagrams", &mut *secret.datagrams),
         ("grapevine 1 services", &mut *secret.services),
         ("grapevine 1 key id", &mut secret.id.0),
     ];
     for (name, output) in uses {
-        // It fails for more than 8,160 bytes alone.
-        let _ = derivation.expand(name.as_bytes(), output);
+        let _ = expand(&derivation, Some(name.as_bytes()), output);
     }
 }
 

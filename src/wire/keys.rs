@@ -13,7 +13,8 @@ use crate::wire::envelope::{
 /// The keys of a cluster, ready for use.
 #[derive(Clone)]
 pub(super) struct Keys {
-    keys: Arc<[Key]>,
+    /// Each in a place of its own: what is moved leaves a copy of the key behind.
+    keys: Vec<Arc<Key>>,
     encryption: Encryption,
 }
 
@@ -30,7 +31,7 @@ impl Keys {
             let head = [&MAGIC[..], &[PROTOCOL_VERSION, key.id().on_the_wire()]].concat();
             // It fails for another size alone.
             let secret = SecretKey::from_slice(key.for_datagrams()).ok()?;
-            Some(Key { id: key.id(), secret, associated: [&head, cluster.as_bytes()].concat() })
+            Some(Arc::new(Key { id: key.id(), secret, associated: [&head, cluster.as_bytes()].concat() }))
         });
         Keys { keys: keys.collect(), encryption: keyring.encryption() }
     }
