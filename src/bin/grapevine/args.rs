@@ -280,6 +280,10 @@ pub struct AgentArgs {
     /// The address under which the others reach --listen, if it is another [default: with a bind to all addresses, that of --advertise].
     #[arg(long, env = "GRAPEVINE_ADVERTISE_SERVICE", value_name = "ADDR")]
     pub advertise_service: Option<String>,
+    /// Take plain calls here, whatever the keys say: for programs outside of the cluster, such as Seneca's. Best an address that only this
+    /// host reaches.
+    #[arg(long, env = "GRAPEVINE_LISTEN_PLAIN", value_name = "ADDR")]
+    pub listen_plain: Option<String>,
     /// Others may only call with messages that match this, like role:api. May be repeated; in the variable with semicolons between.
     #[arg(long, env = "GRAPEVINE_PIN", value_name = "PATTERN", value_delimiter = ';')]
     pub pin: Vec<String>,

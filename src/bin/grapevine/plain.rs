@@ -24,6 +24,7 @@ pub fn event(event: &Value) -> String {
     parts.extend(text("cluster").map(|cluster| format!("cluster {cluster}")));
     parts.extend(text("control").map(|control| format!("control {control}")));
     parts.extend(text("listen").map(|listen| format!("listen {listen}")));
+    parts.extend(text("listen_plain").map(|listen| format!("listen_plain {listen}")));
     parts.extend(number("count").map(|count| format!("{count} events; read the state afresh")));
     parts.extend(text("message"));
     format!("{:<16} {}", text("event").unwrap_or_default(), parts.join("  ")).trim_end().to_owned()

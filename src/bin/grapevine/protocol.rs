@@ -270,6 +270,9 @@ pub struct EventLine {
     /// Where calls are taken.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listen: Option<String>,
+    /// Where plain calls are taken, whatever the keys say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen_plain: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phi: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -319,7 +322,7 @@ impl EventLine {
         node: &Gossiper,
         cluster: &str,
         control: Option<&std::path::Path>,
-        listen: Option<SocketAddr>,
+        [listen, listen_plain]: [Option<SocketAddr>; 2],
     ) -> EventLine {
         EventLine {
             event: "ready",
@@ -328,6 +331,7 @@ impl EventLine {
             cluster: Some(cluster.to_owned()),
             control: control.map(|path| path.display().to_string()),
             listen: listen.map(|addr| addr.to_string()),
+            listen_plain: listen_plain.map(|addr| addr.to_string()),
             ..EventLine::default()
         }
     }

@@ -1,5 +1,6 @@
 //! Pre-shared keys: files, commands, requests, clusters that change them while everybody writes, and what must not be seen.
 
+mod calls;
 mod enabling;
 mod files;
 mod leaks;

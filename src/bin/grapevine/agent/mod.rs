@@ -17,6 +17,7 @@ mod system;
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -303,7 +304,12 @@ fn print(event: &EventLine, json: bool) -> bool {
 impl Agent {
     /// What is told first.
     fn ready(&self) -> EventLine {
-        EventLine::ready(&self.node, &self.cluster, self.control.as_deref(), self.service.local_addr())
+        EventLine::ready(&self.node, &self.cluster, self.control.as_deref(), self.listens())
+    }
+
+    /// Where calls are taken, and where plain ones are.
+    fn listens(&self) -> [Option<SocketAddr>; 2] {
+        [self.service.local_addr(), self.service.local_plain_addr()]
     }
 
     /// Held by whoever has something to write: the end waits for that.
@@ -317,7 +323,7 @@ impl Agent {
 
     /// Leaves, for somebody who asked or at the end. Who has called is answered before, if that does not take too long.
     pub fn leave(&self) -> Result<(), Error> {
-        let is_called = self.service.local_addr().is_some() && !self.served().is_empty();
+        let is_called = self.listens().iter().any(Option::is_some) && !self.served().is_empty();
         if is_called && self.node.check().is_ok() && !self.service.drain(FINISH_TIME) {
             self.kill_commands();
         }

@@ -22,6 +22,7 @@ pub fn config(args: &AgentArgs) -> Result<ServiceConfig, Failure> {
     let mut config = ServiceConfig::default();
     (config.workers, config.events) = (WORKERS, EVENTS_WAITING);
     config.listen = address("--listen", args.listen.as_deref())?;
+    config.listen_plain = address("--listen-plain", args.listen_plain.as_deref())?;
     config.advertise = address("--advertise-service", args.advertise_service.as_deref())?;
     for pin in given(&args.pin) {
         config.pins.push(pattern(&format!("--pin {pin}"), pin)?);
@@ -35,7 +36,7 @@ pub fn config(args: &AgentArgs) -> Result<ServiceConfig, Failure> {
         config.clients.push((addr.trim().to_owned(), pattern(&option, pin)?));
     }
     config.validate().map_err(failure)?;
-    if let Some(addr) = config.listen {
+    for addr in [config.listen, config.listen_plain].into_iter().flatten() {
         // Before anybody hears of a node that will not be.
         TcpListener::bind(addr).map_err(|source| Error::Bind { addr, source })?;
     }
@@ -57,7 +58,7 @@ pub fn bind(args: &AgentArgs, config: &ServiceConfig) -> Result<String, Failure>
 
 /// Starts it on a node, with what commands answer.
 pub fn start(config: ServiceConfig, commands: &Commands, node: &Gossiper) -> Result<Service, Failure> {
-    let listens = config.listen.is_some();
+    let listens = config.listen.is_some() || config.listen_plain.is_some();
     let service = Service::start(config, node).map_err(failure)?;
     commands.offer(&service).map_err(failure)?;
     if !listens && !commands.is_empty() {
