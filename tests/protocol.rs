@@ -139,11 +139,7 @@ fn vectors() -> BTreeMap<&'static str, Vec<u8>> {
 
 /// The keyring of the document, of one key: the bytes from 0 to 31.
 fn keyring() -> Keyring {
-    let key = SecretKey::from_fill(|key| {
-        key.iter_mut().zip(0..).for_each(|(byte, n)| *byte = n);
-        Ok::<(), ()>(())
-    });
-    Keyring::new(key.unwrap())
+    Keyring::new(SecretKey::from_bytes(&std::array::from_fn(|n| n as u8)))
 }
 
 /// With the nonce of the document: the bytes from 0x40 to 0x57.
@@ -152,8 +148,7 @@ fn encrypted(message: &Message<'_>) -> Vec<u8> {
     let header = Header { key_id: seal.key_id(), cluster: "", ..header() };
     let mut out = Vec::new();
     message.encode(&header, &mut out);
-    let mut nonce = [0; 24];
-    nonce.iter_mut().zip(0x40..).for_each(|(byte, n)| *byte = n);
+    let nonce = std::array::from_fn(|n| 0x40 + n as u8);
     let plain = std::mem::take(&mut out);
     seal.seal(&plain, &nonce, &mut out);
     let mut buffer = Vec::new();
@@ -255,11 +250,7 @@ fn what_is_taken_depends_on_keys_cluster_and_step() {
         assert_eq!(seal.key_id() == 0, step == Encryption::Accept);
     }
     assert_eq!(open(sealed, &Seal::new(&keyring(), "another")), Err(Refusal::Unauthentic));
-    let other = SecretKey::from_fill(|key| {
-        key.fill(1);
-        Ok::<(), ()>(())
-    });
-    let other = Keyring::new(other.unwrap());
+    let other = Keyring::new(SecretKey::from_bytes(&[1; 32]));
     assert_eq!(open(sealed, &Seal::new(&other, "grapevine")), Err(Refusal::UnknownKey));
     assert_eq!(open(sealed, &Seal::NONE), Err(Refusal::UnknownKey));
     let mut both = other.clone();

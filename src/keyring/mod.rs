@@ -165,11 +165,7 @@ mod tests {
     use super::*;
 
     fn key(byte: u8) -> SecretKey {
-        SecretKey::from_fill(|key| {
-            key.fill(byte);
-            Ok::<(), ()>(())
-        })
-        .unwrap()
+        SecretKey::from_bytes(&[byte; 32])
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! One pre-shared key, and what is derived from it.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -62,6 +63,15 @@ impl SecretKey {
             overwrite_the_stack();
         }
         Ok(SecretKey(secret))
+    }
+
+    /// The key of these bytes, which nobody can guess. They stay where they are: to overwrite them is the caller's.
+    pub fn from_bytes(bytes: &[u8; KEY_BYTES]) -> SecretKey {
+        let Ok(key) = SecretKey::from_fill(|key| {
+            key.copy_from_slice(bytes);
+            Ok::<(), Infallible>(())
+        });
+        key
     }
 
     /// What it is called where it must not be shown.
@@ -181,11 +191,7 @@ mod tests {
     use super::*;
 
     fn key(byte: u8) -> SecretKey {
-        SecretKey::from_fill(|key| {
-            key.fill(byte);
-            Ok::<(), ()>(())
-        })
-        .unwrap()
+        SecretKey::from_bytes(&[byte; 32])
     }
 
     #[test]

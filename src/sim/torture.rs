@@ -74,7 +74,7 @@ impl Torture {
             // Small enough to be reached by whoever tries.
             limits: Limits { peers: 64.max(4 * plan.nodes), keys: 64, events: 64, ..Limits::default() },
             #[cfg(feature = "encryption")]
-            keyring: rng.bool().then(|| keyring(&mut rng)).flatten(),
+            keyring: rng.bool().then(|| keyring(&mut rng)),
             ..Config::default()
         };
         Torture { plan, config, writes_per_second: 0.5, settle_within: SETTLE_WITHIN, record: false }
@@ -94,12 +94,10 @@ const LIAR: ([u8; 4], u16) = ([10, 66, 0, 1], 6_666);
 const RECORDER: ([u8; 4], u16) = ([10, 66, 0, 2], 6_666);
 
 #[cfg(feature = "encryption")]
-fn keyring(rng: &mut fastrand::Rng) -> Option<crate::keyring::Keyring> {
-    let key = crate::keyring::SecretKey::from_fill(|key| {
-        rng.fill(key);
-        Ok::<(), ()>(())
-    });
-    key.ok().map(crate::keyring::Keyring::new)
+fn keyring(rng: &mut fastrand::Rng) -> crate::keyring::Keyring {
+    let mut key = [0; 32];
+    rng.fill(&mut key);
+    crate::keyring::Keyring::new(crate::keyring::SecretKey::from_bytes(&key))
 }
 
 /// Runs it, watched.

@@ -103,11 +103,7 @@ fn start(setup: &Setup) -> Gossiper {
         .grace(setup.grace)
         .detector(DetectorConfig { pause: setup.pause, ..DetectorConfig::default() });
     if setup.keyed {
-        let key = SecretKey::from_fill(|key| {
-            key.fill(0x5a);
-            Ok::<(), ()>(())
-        });
-        builder = builder.keyring(Keyring::new(key.expect("a key")));
+        builder = builder.keyring(Keyring::new(SecretKey::from_bytes(&[0x5a; 32])));
     }
     for (key, value) in &setup.initial {
         builder = builder.initial(key, value);

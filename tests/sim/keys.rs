@@ -14,11 +14,7 @@ const fn secs(secs: u64) -> Duration {
 }
 
 fn key(byte: u8) -> SecretKey {
-    let key = SecretKey::from_fill(|key| {
-        key.fill(byte);
-        Ok::<(), ()>(())
-    });
-    key.unwrap()
+    SecretKey::from_bytes(&[byte; 32])
 }
 
 /// A cluster whose nodes all write something once a second or so.

@@ -16,12 +16,9 @@ const fn secs(secs: u64) -> Duration {
 type Recording = Vec<(Peer, SocketAddr, Vec<u8>)>;
 
 fn configs() -> [Config; 2] {
-    let key = SecretKey::from_fill(|key| {
-        key.fill(7);
-        Ok::<(), ()>(())
-    });
+    let keyring = Keyring::new(SecretKey::from_bytes(&[7; 32]));
     let config = Config { grace: secs(20), ..Config::default() };
-    [config.clone(), Config { keyring: Some(Keyring::new(key.unwrap())), ..config }]
+    [config.clone(), Config { keyring: Some(keyring), ..config }]
 }
 
 /// Five nodes, of whose life everything was recorded: starting, writing, deleting, a large value, a farewell, a crash, a restart.

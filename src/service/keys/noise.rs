@@ -87,11 +87,7 @@ pub(super) mod tests {
     /// The vector of docs/PROTOCOL.md.
     #[test]
     fn the_wire_is_as_documented() {
-        let key = SecretKey::from_fill(|key| {
-            key.iter_mut().zip(0..).for_each(|(byte, n)| *byte = n);
-            Ok::<(), ()>(())
-        })
-        .unwrap();
+        let key = SecretKey::from_bytes(&std::array::from_fn(|n| n as u8));
         let preamble = [b'G', b'V', 1, key.id().on_the_wire()];
         let prologue = [&preamble[..], b"grapevine"].concat();
         let psk = key.for_services();

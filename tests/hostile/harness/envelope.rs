@@ -19,11 +19,9 @@ const CLUSTER: &str = "grapevine";
 pub fn keyring() -> Keyring {
     static KEYRING: OnceLock<Keyring> = OnceLock::new();
     let key = |number: u16| {
-        let key = SecretKey::from_fill(|key| {
-            key[..2].copy_from_slice(&number.to_be_bytes());
-            Ok::<(), ()>(())
-        });
-        key.expect("a key")
+        let mut key = [0; 32];
+        key[..2].copy_from_slice(&number.to_be_bytes());
+        SecretKey::from_bytes(&key)
     };
     let find = || {
         let first = key(0);

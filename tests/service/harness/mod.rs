@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
-use grapevine::keyring::{Keyring, SecretKey};
+use grapevine::keyring::SecretKey;
 use grapevine::service::{Service, ServiceBuilder, ServiceInfo, ServiceStats};
 use grapevine::{Builder, DetectorConfig, Gossiper, PeerState};
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -20,6 +20,8 @@ pub use fake::{Deaf, Fake, refusing};
 pub use relay::{Relay, Way};
 pub use wire::{Client, request};
 
+pub use crate::common::keyed::is_keyed;
+use crate::common::keyed::keyring;
 use crate::common::{ms, secs};
 
 /// Nothing takes so long.
@@ -45,23 +47,17 @@ pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Whether these are the tests between nodes with keys: `tests/service_keyed.rs` runs them all once more.
-pub fn is_keyed() -> bool {
-    env!("CARGO_CRATE_NAME") == "service_keyed"
-}
-
 /// A key that is the same each time.
 pub fn key(byte: u8) -> SecretKey {
-    let fill = |key: &mut [u8; 32]| -> Result<(), ()> {
-        key.fill(byte);
-        Ok(())
-    };
-    SecretKey::from_fill(fill).unwrap()
+    SecretKey::from_bytes(&[byte; 32])
 }
 
 /// With the keys that all nodes have here, if they have any.
 fn keyed(node: Builder) -> Builder {
-    if is_keyed() { node.keyring(Keyring::new(key(7))) } else { node }
+    match keyring() {
+        Some(keyring) => node.keyring(keyring),
+        None => node,
+    }
 }
 
 /// A node that fails nobody for a pause of less than ten seconds, however busy the machine is.
