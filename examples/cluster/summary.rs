@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use grapevine::stats::Refusal;
 use grapevine::{Event, Peer};
 
 use crate::cluster::{Cluster, Member};
@@ -93,21 +94,24 @@ fn once_each(what: &str, names: &[&String], nodes: usize) -> Result<(), String> 
 
 /// What the nodes that still run have sent and refused.
 pub fn check_traffic(cluster: &Cluster, screen: &Screen) -> Result<(), String> {
-    let (mut datagrams, mut bytes, mut dropped) = (0.0, 0.0, 0);
+    let (mut datagrams, mut bytes, mut dropped, mut late) = (0.0, 0.0, 0, 0);
     for Member { name, node, started, .. } in &cluster.members {
         let stats = node.stats();
         let seconds = started.elapsed().as_secs_f64();
         datagrams += stats.datagrams_sent as f64 / seconds;
         bytes += stats.bytes_sent as f64 / seconds;
         dropped += stats.dropped_by_kernel.unwrap_or(0);
-        if stats.refused.total() > 0 {
-            let refused = stats.refused.iter().filter(|(_, count)| *count > 0);
-            let reasons: Vec<_> = refused.map(|(reason, count)| format!("{} {count}", reason.as_str())).collect();
+        // What others made for a run that has ended is no fault.
+        late += stats.refused.get(Refusal::NotForThisRun);
+        let refused = stats.refused.iter().filter(|(reason, count)| *count > 0 && *reason != Refusal::NotForThisRun);
+        let reasons: Vec<_> = refused.map(|(reason, count)| format!("{} {count}", reason.as_str())).collect();
+        if !reasons.is_empty() {
             return Err(format!("{name} refused datagrams: {}", reasons.join(", ")));
         }
     }
     let nodes = cluster.members.len() as f64;
-    screen.say(&format!("false alarms: 0, refused: 0, dropped by the kernel: {dropped}"));
+    screen
+        .say(&format!("false alarms: 0, refused: 0, too late for a restart: {late}, dropped by the kernel: {dropped}"));
     screen.say(&format!(
         "each node sent {:.0} datagrams and {:.1} kB a second",
         datagrams / nodes,

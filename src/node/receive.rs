@@ -220,7 +220,9 @@ impl Node {
     pub(super) fn refuse(&mut self, now: Instant, reason: Refusal, from: SocketAddr, out: &mut Output) {
         let count = self.stats.refused.count(reason);
         if self.log_limit.allows(now, reason) {
-            let level = if reason == Refusal::Unproved { Level::Debug } else { Level::Warn };
+            // What is to be expected where nodes join and restart is no reason to warn.
+            let is_usual = matches!(reason, Refusal::Unproved | Refusal::NotForThisRun);
+            let level = if is_usual { Level::Debug } else { Level::Warn };
             out.log(
                 level,
                 format!("refused something from {from}: {reason} ({}: {count} since the start)", reason.as_str()),
