@@ -81,7 +81,10 @@ impl Node {
         let (state, heartbeat, floor) = (member.state, member.heartbeat, member.replica.progress().floor);
         let peer = row.peer;
         match row.mark {
-            Mark::Forgotten if matches!(state, PeerState::Known | PeerState::Failed | PeerState::Left) => {
+            Mark::Forgotten
+                if row.heartbeat >= heartbeat
+                    && matches!(state, PeerState::Known | PeerState::Failed | PeerState::Left) =>
+            {
                 self.set_forgotten(now, peer, out);
                 return;
             }

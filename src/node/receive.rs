@@ -91,6 +91,7 @@ impl Node {
             self.meet_twin(now, &sender, out);
             return Err(Refusal::OwnMessage);
         }
+        let sent_before = self.stats.bytes_sent;
         let (was_alone, was_known) = (self.ring.is_empty(), self.knows_run(header));
         let handled = match message {
             Message::Digest(digest) => self.answer_digest(now, &sender, digest, out),
@@ -108,11 +109,14 @@ impl Node {
             member.bytes_received += len as u64;
         }
         if was_alone && !self.ring.is_empty() {
-            // Now that it is known for whom, the question that could not be answered before.
+            // Now that it is known for whom, the question that could not be answered before; with what is left of the allowance.
+            let mut path = path;
+            path.spend((self.stats.bytes_sent - sent_before) as usize);
             self.send_part(path, (me, me), 1, out);
         }
         // An answer, or the digest of one who has another roster.
-        if self.turn_partner == Some(header.sender) && !matches!(message, Message::Delta(_) | Message::Want(_)) {
+        let ends_a_part = !repeated && !matches!(message, Message::Delta(_) | Message::Want(_));
+        if self.turn_partner == Some(header.sender) && ends_a_part {
             self.turn_answers = self.turn_answers.saturating_sub(1);
             if self.turn_answers == 0 {
                 self.turn(now, out);
@@ -138,13 +142,13 @@ impl Node {
     /// Whether a message has come before, as far as that can be told: then it may have been recorded, proves nothing, and is not
     /// answered with more than anybody would be.
     fn is_repeated(&mut self, header: &Header<'_>, message: &Message<'_>) -> bool {
-        let is_waited_for = match message {
-            Message::Answer(answer) => self.is_asked(answer.id),
-            Message::Delta(delta) => self.catch_up.is_waiting(delta.want_id),
-            _ => true,
-        };
         let is_first = self.is_first(header, message);
-        !is_waited_for || !is_first
+        match message {
+            // What was asked is answered once, also by one of whom nothing else is known yet.
+            Message::Answer(answer) => !self.is_asked(answer.id),
+            Message::Delta(delta) => !self.catch_up.is_waiting(delta.want_id) || !is_first,
+            _ => !is_first,
+        }
     }
 
     /// Whether a run that is known asks for something for the first time: that is noted. Of others it cannot be told.

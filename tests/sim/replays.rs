@@ -195,3 +195,33 @@ fn a_recorder_disturbs_nobody() {
         assert!(sim.disagreement().is_none(), "{:?}", sim.disagreement());
     }
 }
+
+/// That a peer is forgotten counts up to the heartbeat that was known then: who has heard a later one keeps it, also when it is
+/// out of reach once more.
+#[test]
+fn who_came_back_is_not_forgotten_by_what_was_said_before() {
+    for config in configs() {
+        let config = Config { grace: secs(600), ..config };
+        let mut sim = Sim::new(14).watched();
+        let nodes = sim.cluster(4, config).unwrap();
+        sim.set(nodes[3], "a", &1).unwrap();
+        sim.settle(secs(30)).unwrap();
+        let failed = |sim: &Sim| nodes[..3].iter().all(|at| sim.state(*at, nodes[3]) == Some(PeerState::Failed));
+        sim.isolate(nodes[3]);
+        assert!(sim.run_until(secs(60), failed).unwrap().is_some());
+        sim.tap();
+        sim.forget(nodes[1], nodes[3]).unwrap();
+        sim.run_for(secs(5)).unwrap();
+        let recording = sim.tapped();
+        assert_ne!(sim.state(nodes[0], nodes[3]), Some(PeerState::Failed), "it was told");
+        sim.settle(secs(60)).unwrap();
+        sim.run_for(secs(30)).unwrap();
+        sim.isolate(nodes[3]);
+        assert!(sim.run_until(secs(60), failed).unwrap().is_some());
+        for (from, _, datagram) in &recording {
+            sim.hand(nodes[0], from.addr(), datagram).unwrap();
+        }
+        assert_eq!(sim.state(nodes[0], nodes[3]), Some(PeerState::Failed));
+        assert_eq!(sim.get(nodes[0], nodes[3], "a").as_deref(), Some("1"));
+    }
+}

@@ -227,3 +227,25 @@ fn a_node_that_leaves_has_left_and_not_failed() -> Story {
     assert!(sim.disagreement().is_none());
     Ok(())
 }
+
+/// Whoever comes, or comes back, has everyone's map within a few exchanges, however much more it is than an answer holds.
+#[test]
+fn newcomers_do_not_wait_for_the_maps() -> Story {
+    for nodes in [1, 8] {
+        let (mut sim, nodes) = cluster(41, nodes)?;
+        *sim.faults() = Faults { delay: Duration::from_millis(1)..Duration::from_micros(1_001), ..Faults::NONE };
+        for n in 0..20 {
+            sim.set(nodes[0], &format!("key{n}"), &"v".repeat(700))?;
+        }
+        sim.run_for(secs(5))?;
+        let newcomer = sim.join(Config::default(), &nodes[..1])?;
+        let has_all = |sim: &Sim| (0..20).all(|n| sim.get(newcomer, nodes[0], &format!("key{n}")).is_some());
+        let took = sim.run_until(secs(5), has_all)?;
+        assert!(took.is_some_and(|took| took < Duration::from_millis(20)), "of {}: {took:?}", nodes.len());
+        sim.run_for(secs(5))?;
+        sim.restart(newcomer)?;
+        let took = sim.run_until(secs(5), has_all)?;
+        assert!(took.is_some_and(|took| took < Duration::from_millis(20)), "restarted, of {}: {took:?}", nodes.len());
+    }
+    Ok(())
+}
