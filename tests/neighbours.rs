@@ -10,7 +10,7 @@ use common::{Net, config, ms, secs};
 use grapevine::config::Limits;
 use grapevine::state::Delta;
 use grapevine::stats::Refusal;
-use grapevine::wire::{DeltaMessage, End, Message};
+use grapevine::wire::{DeltaMessage, Digest, End, Message, Rates, WantMessage, run_hash};
 use grapevine::{Config, Event, Peer, PeerState, Value};
 
 const HOUR_MS: i64 = 3_600_000;
@@ -398,5 +398,49 @@ fn a_transfer_that_is_held_up_hides_nothing() {
         let held = net.node(node).ring().member(owner).map(|member| member.replica.map().has_held_over());
         assert_eq!((net.state(node, owner), held), (Some(PeerState::Alive), Some(true)));
         assert_eq!(net.get(node, owner, "large").as_deref(), Some("\"too\""), "after {beat} s");
+    }
+}
+
+/// Ids count on in a run. Whoever says some that are far ahead in a peer's name, without having proved that it is there, does not
+/// make what the peer itself asks look like repetitions: what is written arrives as soon as before.
+#[test]
+fn nobody_counts_on_in_the_name_of_another() {
+    let mut net = Net::new(61);
+    let nodes = net.cluster(4, config());
+    let victim = nodes[3];
+    net.tap();
+    net.set(nodes[0], "large", &"v".repeat(9_000));
+    net.run_for(secs(10));
+    let ids = |(_, _, datagram): (Peer, SocketAddr, Vec<u8>)| match Message::decode(&datagram) {
+        Ok((_, Message::Digest(digest))) => Some(digest.id),
+        Ok((_, Message::CompactDigest(digest))) => Some(digest.id),
+        Ok((_, Message::Want(want))) => Some(want.want_id),
+        Ok((_, Message::Answer(answer))) => Some(answer.want_id),
+        _ => None,
+    };
+    let ids: Vec<u32> = net.tapped().into_iter().filter(|(from, ..)| *from == victim).filter_map(ids).collect();
+    let generation = net.node(victim).generation();
+    for at in &nodes[..3] {
+        let receiver = run_hash(*at, net.node(*at).generation());
+        for id in ids.iter().map(|id| id.wrapping_add(i32::MAX as u32 / 2)) {
+            let forger = Forger { receiver, sender: victim, generation, ..Forger::new() };
+            let digest = Digest { id, window: None, rates: Rates::default(), records: &[], padding: 0 };
+            let want = WantMessage { want_id: id, credit: 1, wants: &[] };
+            for message in [Message::Digest(digest), Message::Want(want)] {
+                for from in [victim.addr(), "10.9.9.9:9".parse().unwrap()] {
+                    net.hand(*at, from, &forger.encode(&message));
+                }
+            }
+        }
+    }
+    for n in 0..5 {
+        for key in 0..100 {
+            net.set(nodes[0], &format!("k{key}"), &format!("{n:0>700}"));
+        }
+        let last = format!("\"{n:0>700}\"");
+        let has_all =
+            |net: &Net| (0..100).all(|key| net.get(victim, nodes[0], &format!("k{key}")).as_deref() == Some(&last));
+        let took = net.run_until(secs(20), has_all);
+        assert!(took.is_some_and(|took| took < secs(2)), "{n}: {took:?}");
     }
 }

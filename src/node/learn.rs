@@ -10,7 +10,7 @@ use crate::instant::Instant;
 use crate::node::guard::once_a_minute;
 use crate::node::{Node, OPEN_DIGESTS, Output};
 use crate::peer::{Peer, PeerState};
-use crate::state::{Change, Mark, Member, Row, Seen, Telling};
+use crate::state::{Change, Mark, Member, Row, Telling};
 use crate::stats::Refusal;
 
 /// A generation further ahead than this of one's own clock is refused, in milliseconds: one day.
@@ -132,8 +132,7 @@ impl Node {
                 member.telling = Telling::Roster;
                 // What the earlier run gave and counted says nothing of this one.
                 member.token = None;
-                member.digests = Seen::default();
-                member.wants = Seen::default();
+                member.asked = Default::default();
             });
         } else {
             self.ring.insert(now, peer, row.heartbeat, generation);

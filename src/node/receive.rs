@@ -78,7 +78,7 @@ impl Node {
             return Err(Refusal::BadAddress);
         }
         let for_this_run = header.receiver == run_hash(me, self.generation());
-        let repeated = !for_this_run || self.is_repeated(header, message);
+        let repeated = !for_this_run || self.is_repeated(now, from, header, message);
         let path = match repeated {
             true => self.unproved_path_back(now, from, header, len),
             false => self.path_back(now, from, header, len),
@@ -103,7 +103,7 @@ impl Node {
         if !was_known {
             // Perhaps its own message made it known.
             self.keep_token(from, header);
-            self.is_first(header, message);
+            self.is_first(now, from, header, message);
         }
         if let Some(member) = self.ring.member_mut(header.sender) {
             member.bytes_received += len as u64;
@@ -141,8 +141,8 @@ impl Node {
 
     /// Whether a message has come before, as far as that can be told: then it may have been recorded, proves nothing, and is not
     /// answered with more than anybody would be.
-    fn is_repeated(&mut self, header: &Header<'_>, message: &Message<'_>) -> bool {
-        let is_first = self.is_first(header, message);
+    fn is_repeated(&mut self, now: Instant, from: SocketAddr, header: &Header<'_>, message: &Message<'_>) -> bool {
+        let is_first = self.is_first(now, from, header, message);
         match message {
             // What was asked is answered once, also by one of whom nothing else is known yet.
             Message::Answer(answer) => !self.is_asked(answer.id),
@@ -151,18 +151,21 @@ impl Node {
         }
     }
 
-    /// Whether a run that is known asks for something for the first time: that is noted. Of others it cannot be told.
-    fn is_first(&mut self, header: &Header<'_>, message: &Message<'_>) -> bool {
-        if !self.knows_run(header) {
+    /// Whether a run that is known, at an address that has proved itself, asks for something for the first time: that is noted. Of
+    /// others it cannot be told, and what they say is not noted: or anybody could count on in a peer's name.
+    fn is_first(&mut self, now: Instant, from: SocketAddr, header: &Header<'_>, message: &Message<'_>) -> bool {
+        let is_proved = header.echo.is_some_and(|echo| self.proof.is_proved(now, from, echo));
+        if !is_proved || !self.knows_run(header) {
             return false;
         }
         let Some(member) = self.ring.member_mut(header.sender) else { return false };
+        let asked = &mut member.asked[usize::from(Peer::from(from) != header.sender)];
         match message {
             Message::Digest(Digest { id, .. }) | Message::CompactDigest(CompactDigest { id, .. }) => {
-                member.digests.is_first(*id)
+                asked.digests.is_first(*id)
             }
-            Message::Want(WantMessage { want_id, .. }) => member.wants.is_first(*want_id),
-            Message::Answer(Answer { want_id, wants, .. }) => wants.is_empty() || member.wants.is_first(*want_id),
+            Message::Want(WantMessage { want_id, .. }) => asked.wants.is_first(*want_id),
+            Message::Answer(Answer { want_id, wants, .. }) => wants.is_empty() || asked.wants.is_first(*want_id),
             Message::Delta(_) => true,
         }
     }

@@ -67,10 +67,8 @@ pub struct Member {
     pub token: Option<u64>,
     /// Until when its address counts as proved.
     pub proved_until: Instant,
-    /// Which of its digests have come.
-    pub digests: Seen,
-    /// Which of its requests have come.
-    pub wants: Seen,
+    /// What it asked for from where it is reached, and from elsewhere, as behind NAT: nobody who is elsewhere can count for it.
+    pub asked: [Asked; 2],
     /// In UDP payload, what it was sent since it was new here.
     pub bytes_sent: u64,
     /// In UDP payload, what came from it since it was new here.
@@ -89,6 +87,15 @@ impl Member {
         };
         Row { peer, heartbeat: self.heartbeat, progress: self.replica.progress(), mark }
     }
+}
+
+/// What has come of what a peer asks for and numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// Its digests.
+    pub digests: Seen,
+    /// Its wants.
+    pub wants: Seen,
 }
 
 /// Which peers are told to others.

@@ -13,7 +13,7 @@ mod ring;
 mod seen;
 
 pub use map::{Content, Entry, Map};
-pub use member::{Mark, Member, Row, Telling};
+pub use member::{Asked, Mark, Member, Row, Telling};
 pub use own::{Change, OwnMap};
 pub use progress::{Delta, DeltaEntry, Fingerprint, Offer, Progress};
 pub use replica::{Applied, Replica, Unfinished};

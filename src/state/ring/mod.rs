@@ -11,7 +11,6 @@ use crate::state::forgotten::Forgotten;
 use crate::state::member::{Mark, Member, Row, Telling};
 use crate::state::own::OwnMap;
 use crate::state::replica::Replica;
-use crate::state::seen::Seen;
 
 pub(crate) use walk::{in_window, place};
 
@@ -197,8 +196,7 @@ impl Ring {
             telling: Telling::Roster,
             token: None,
             proved_until: Instant::ZERO,
-            digests: Seen::default(),
-            wants: Seen::default(),
+            asked: Default::default(),
             bytes_sent: 0,
             bytes_received: 0,
             roster_hash: 0,
