@@ -21,7 +21,7 @@ pub(super) struct Sender {
     pub(super) from: SocketAddr,
     pub(super) generation: u64,
     pub(super) path: Path,
-    /// Whether it asked for the same before.
+    /// Whether this may only repeat what somebody said before: then it proves nothing, and shares no rates.
     pub(super) repeated: bool,
 }
 
