@@ -12,6 +12,7 @@ use std::time::Duration;
 use grapevine::Gossiper;
 use grapevine::key_file::{self, KeyFile};
 use grapevine::keyring::{Encryption, Keyring, SecretKey};
+use grapevine::service::Service;
 use hkdf::Hkdf;
 use memory::{Needle, search};
 use sha2::Sha256;
@@ -67,6 +68,10 @@ fn decode(text: &str, bytes: &mut [u8; 32]) {
 fn wait(node: &Gossiper, holds: impl FnMut(&Gossiper) -> bool) {
     assert!(node.wait_until(LONG, holds));
 }
+
+/// A message and a result.
+#[derive(serde::Deserialize, serde::Serialize)]
+struct Empty {}
 
 /// Uses keys in every way that there is; what is to be looked for of each.
 fn have_keys() -> Vec<Needle> {
@@ -124,6 +129,37 @@ fn have_keys() -> Vec<Needle> {
         second.set("n", &n).unwrap();
         wait(&first, |node| node.get_from(second.peer(), "n").is_some_and(|value| value.decode::<i32>().unwrap() == n));
     }
+    // Services that call each other, with two keys, one after the other, and one who has neither.
+    let service = |ring: &Keyring| {
+        let gossip = Gossiper::builder().interval(interval).keyring(ring.clone());
+        Service::builder().gossip(gossip).connect_timeout(Duration::from_millis(500))
+    };
+    let for_calls = look_for("for calls", &SecretKey::generate().unwrap());
+    let ring = Keyring::new(for_calls.clone());
+    let provider = service(&ring).listen("127.0.0.1:0").start().unwrap();
+    provider.add("a:1", |_: Empty| Ok(Empty {})).unwrap();
+    let seed = provider.node().peer().to_string();
+    let caller = service(&ring).seed(seed).start().unwrap();
+    assert!(caller.wait_for("a:1", LONG));
+    caller.act::<Empty>("a:1").unwrap();
+    let replaced = look_for("replaced for calls", &SecretKey::generate().unwrap());
+    for node in [provider.node(), caller.node()] {
+        node.add_secret_key(replaced.clone()).unwrap();
+    }
+    caller.node().use_secret_key(replaced.id()).unwrap();
+    for _ in 0..20 {
+        caller.act::<Empty>("a:1").unwrap();
+    }
+    // And a handshake that nobody answers: those of another cluster are led there.
+    let addr = provider.local_addr().unwrap();
+    let ring = Keyring::new(generated.clone());
+    let misled = service(&ring).listen("127.0.0.1:0").advertise(addr).start().unwrap();
+    misled.add("b:1", |_: Empty| Ok(Empty {})).unwrap();
+    let outsider = service(&ring).seed(misled.node().peer().to_string()).start().unwrap();
+    assert!(outsider.wait_for("b:1", LONG));
+    assert!(outsider.act::<Empty>("b:1").is_err());
+    drop((caller, provider, outsider, misled));
+
     // By the watched file, and away again.
     let by_watch = look_for("by a watched file", &SecretKey::generate().unwrap());
     let mut ring = file.load().unwrap();
@@ -167,7 +203,7 @@ fn nothing_is_left_of_keys_that_were_dropped() {
     let mut needles = std::thread::spawn(have_keys).join().unwrap();
     let (done, is_done) = channel();
     needles.extend(waiting_thread(is_done));
-    assert_eq!(needles.len(), 24);
+    assert_eq!(needles.len(), 32);
     let (found, seen) = search("self", &needles);
     drop(done);
     assert!(seen > 1 << 20, "{seen} bytes were looked at");

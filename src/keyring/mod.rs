@@ -4,6 +4,8 @@
 
 mod secret;
 
+#[cfg(all(feature = "service", not(all(test, shuttle))))]
+pub(crate) use secret::overwrite_the_stack;
 pub use secret::{KeyId, SecretKey};
 
 use crate::error::Error;

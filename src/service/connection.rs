@@ -120,6 +120,8 @@ impl Connection {
         });
         if let Some(session) = greeted.session {
             connection.outbox.seal(session);
+            // An empty line: by a frame the other side is shown that this is no recorded handshake.
+            let _ = connection.outbox.send(b"\n");
         }
         let mut lines = Lines::new(greeted.incoming, limits.line_bytes, limits.line_time, &limits.room);
         let reader = connection.clone();
@@ -160,7 +162,7 @@ impl Connection {
                 Err(Ending::Closed) => break "it was closed".to_owned(),
                 Err(Ending::TooSlow) => break "an answer took longer than `line_time`".to_owned(),
                 Err(Ending::Unauthentic(error)) => {
-                    self.counters.refuse("unauthentic_frame", Some(addr), &error);
+                    self.counters.refuse(greeting::UNAUTHENTIC, Some(addr), &error);
                     break error.to_string();
                 }
                 Err(Ending::Broken(error)) => break error.to_string(),

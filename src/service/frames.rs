@@ -64,6 +64,15 @@ impl Incoming {
         }
     }
 
+    /// Whether a frame is there; reads what came if not, and waits no longer than the stream does. What is not authentic is
+    /// `InvalidData`.
+    pub(super) fn has_a_frame(&mut self) -> io::Result<bool> {
+        match &mut self.form {
+            Form::Plain(..) => Ok(false),
+            Form::Sealed(opener) => opener.has_a_frame(&self.stream),
+        }
+    }
+
     /// Whether the beginning of a frame came, and not yet its end.
     pub(super) fn is_within_a_frame(&self) -> bool {
         matches!(&self.form, Form::Sealed(opener) if opener.start < opener.end)
@@ -93,6 +102,21 @@ impl Opener {
                 Err(error)
             }
         }
+    }
+
+    fn has_a_frame(&mut self, mut stream: &TcpStream) -> io::Result<bool> {
+        if self.given == self.opened.len() {
+            self.make_room();
+            match stream.read(&mut self.sealed[self.end..])? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                read => self.end += read,
+            }
+            let Some(frame) = self.frame()? else { return Ok(false) };
+            let mut opened = vec![0; frame.len() - TAG_BYTES];
+            self.open(frame, &mut opened)?;
+            (self.opened, self.given) = (opened, 0);
+        }
+        Ok(true)
     }
 
     /// Opens whatever came whole and has room. What is wrong with a frame is told after everything before it was given.

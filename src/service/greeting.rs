@@ -10,7 +10,8 @@ use crate::service::keys::{Keys, MAGIC, MESSAGE_BYTES, Protection, Refused, Sess
 use crate::service::sockets;
 use crate::sync;
 
-/// How long a handshake may take that others begin, from its first byte on; where nothing else is taken, from when they connected.
+/// How long a handshake may take that others begin, up to the first frame: from its first byte on, or where nothing else is taken from
+/// when they connected.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
 
 /// A connection on which there can be lines now.
@@ -109,7 +110,28 @@ pub(super) fn answer(stream: &Arc<TcpStream>, keys: &Keys, taken: Taken) -> Resu
     let version = keys.version();
     let (answer, session, protection) = keys.respond(preamble, &message).map_err(NotGreeted::Refused)?;
     sockets::write_by(stream, &answer, deadline).map_err(|_| NotGreeted::Gone)?;
-    Ok(Greeted::sealed(stream, version, session, protection))
+    let mut greeted = Greeted::sealed(stream, version, session, protection);
+    wait_for_a_frame(&mut greeted.incoming, deadline)?;
+    Ok(greeted)
+}
+
+/// Whoever only repeats a first message that it recorded is answered, and can say nothing: it has the connection no longer than a
+/// handshake may take.
+fn wait_for_a_frame(incoming: &mut Incoming, deadline: Instant) -> Result<(), NotGreeted> {
+    loop {
+        match incoming.has_a_frame() {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            Err(error) if sockets::is_patient(&error) => {}
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                return Err(NotGreeted::Refused(Refused(UNAUTHENTIC, "what follows its handshake is not authentic")));
+            }
+            Err(_) => return Err(NotGreeted::Refused(CUT_OFF)),
+        }
+        if sync::now() > deadline {
+            return Err(NotGreeted::Refused(TOO_SLOW));
+        }
+    }
 }
 
 /// The bytes that tell a handshake from a line, or the first of them that cannot be a handshake's; and until when a handshake may take.
@@ -144,6 +166,8 @@ fn first_bytes(
     }
 }
 
+/// Frames that are not what was sent.
+pub(super) const UNAUTHENTIC: &str = "unauthentic_frame";
 const CUT_OFF: Refused = Refused("handshake_cut_off", "it ended within the handshake");
 const TOO_SLOW: Refused = Refused("handshake_too_slow", "it takes longer than 5 s");
 

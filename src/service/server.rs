@@ -158,6 +158,7 @@ fn greet(stream: &Arc<TcpStream>, taken: Option<Taken>, caller: &Caller, shared:
     let Some(taken) = taken else { return Some(Greeted::plain(stream)) };
     match greeting::answer(stream, &shared.keys, taken) {
         Ok(mut greeted) => {
+            // From here on it counts as idle, as any other.
             caller.use_at(shared.milliseconds(sync::now()));
             if let Some(session) = greeted.session.take() {
                 caller.outbox.seal(session);
@@ -236,7 +237,7 @@ fn serve(greeted: Greeted, caller: &Arc<Caller>, shared: &Arc<Shared>, is_plain:
         // Only its own side is closed.
         Ending::Closed => {}
         Ending::Broken(_) => return,
-        Ending::Unauthentic(error) => return shared.counters.refuse("unauthentic_frame", Some(caller.addr), &error),
+        Ending::Unauthentic(error) => return shared.counters.refuse(greeting::UNAUTHENTIC, Some(caller.addr), &error),
         Ending::TooSlow => {
             let problem = format!("the limit is {:?} (`line_time`)", config.line_time);
             requests::refuse_line("line_too_slow", &problem, caller, shared);

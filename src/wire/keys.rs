@@ -39,7 +39,8 @@ impl Keys {
     pub(super) fn key_id(&self) -> u8 {
         match self.encryption {
             Encryption::Accept => NO_KEY,
-            Encryption::Send | Encryption::Require => self.keys.first().map_or(NO_KEY, |key| key.id.on_the_wire()),
+            // There always is one; without any nothing would be sent.
+            Encryption::Send | Encryption::Require => self.keys.first().map_or(1, |key| key.id.on_the_wire()),
         }
     }
 

@@ -88,5 +88,8 @@ pub fn search(process: &str, needles: &[Needle]) -> (Vec<String>, u64) {
             at += (count - longest) as u64;
         }
     }
+    // A mapping that grows while it is listed is listed twice.
+    found.sort_unstable();
+    found.dedup();
     (found, seen)
 }

@@ -17,6 +17,8 @@ use crate::harness::{LONG, Relay, Way, by, calm, echo, finds, key, refused, unti
 /// The preamble and the first message of a handshake, and the second message.
 const HELLO: usize = 52;
 const ANSWER: usize = 48;
+/// The handshake and the frame with which it is over.
+const BEGINNING: usize = HELLO + 19;
 
 fn keyed() -> Builder {
     calm().keyring(Keyring::new(key(7)))
@@ -74,6 +76,9 @@ fn what_was_recorded_runs_nothing_when_it_is_sent_again() {
     let mut answer = [0; ANSWER];
     { &first }.read_exact(&mut answer).unwrap();
     assert_ne!(answer[..], relay.recorded()[0][1][..ANSWER], "no two answers are the same");
+    // It has the connection for as long as a handshake may take.
+    assert_eq!(all(&first), b"");
+    assert_eq!(refused(&provider.stats(), "handshake_too_slow"), 1);
     // Everything.
     let whole = connect(addr);
     { &whole }.write_all(&there).unwrap();
@@ -120,6 +125,8 @@ fn what_is_changed_on_its_way_ends_its_connection() {
         let error = caller.act::<Value>("a:1").unwrap_err();
         let is_handshake = place < if way == Way::There { HELLO } else { ANSWER };
         match &error {
+            // The connection may have ended before the call was sent.
+            _ if way == Way::There && (HELLO..BEGINNING).contains(&place) => {}
             ActError::Unreachable { .. } => assert!(is_handshake, "{way:?} {place}: {error}"),
             ActError::ConnectionLost { .. } => assert!(!is_handshake, "{way:?} {place}: {error}"),
             _ => panic!("{way:?} {place}: {error}"),
@@ -145,7 +152,8 @@ fn bad_frames_end_their_connection() {
     for (name, frame, goes_on) in cases {
         let once = AtomicUsize::new(0);
         let relay = Relay::changing(move |way, before, bytes| {
-            let is_first = way == Way::There && before >= HELLO && once.fetch_add(1, Ordering::SeqCst) == 0;
+            let is_first =
+                way == Way::There && before + bytes.len() > BEGINNING && once.fetch_add(1, Ordering::SeqCst) == 0;
             if is_first {
                 bytes.extend_from_slice(frame);
             }
@@ -181,7 +189,7 @@ fn a_frame_that_is_held_back_is_let_go() {
     let _others = with_others();
     let once = AtomicUsize::new(0);
     let relay = Relay::changing(move |way, before, bytes| {
-        if way == Way::There && before >= HELLO && once.fetch_add(1, Ordering::SeqCst) == 0 {
+        if way == Way::There && before + bytes.len() > BEGINNING && once.fetch_add(1, Ordering::SeqCst) == 0 {
             bytes.truncate(bytes.len() - 1);
         }
         true
@@ -234,20 +242,23 @@ fn slow_handshakes_end() {
     assert_eq!(refused(&service.stats(), "handshake_cut_off"), 1);
 }
 
-/// Who has proven nothing gives way to who has.
+/// Who has proven nothing gives way to who has, and so does who repeats what one said who had.
 #[test]
 fn half_handshakes_keep_nobody_out() {
     let _others = with_others();
-    let provider = Service::builder().listen("127.0.0.1:0").connections(8).gossip(keyed()).start().unwrap();
+    let relay = Relay::start();
+    let (caller, provider) = by_way_of(&relay, Service::builder().connections(8));
     echo(&provider, "a:1", "it");
-    let caller = Service::builder().gossip(keyed()).seed(provider.node().peer().to_string()).start().unwrap();
     finds(&caller, "a:1");
     assert_eq!(by(&caller.act::<Value>("a:1").unwrap()), "it");
+    let recorded = relay.recorded()[0][0][..HELLO].to_vec();
     let addr = provider.local_addr().unwrap();
     let mut halves = Vec::new();
     for n in 0..100 {
         let stream = connect(addr);
-        { &stream }.write_all(&b"GV\x01"[..n % 4]).unwrap();
+        // Part of a handshake, or all of one that somebody recorded.
+        let hello = if n % 5 == 4 { &recorded[..] } else { &b"GV\x01"[..n % 5] };
+        { &stream }.write_all(hello).unwrap();
         halves.push(stream);
         if n % 10 == 0 {
             assert_eq!(by(&caller.act::<Value>("a:1").unwrap()), "it");

@@ -6,11 +6,15 @@ use std::sync::Arc;
 
 use snow::{Builder, HandshakeState, StatelessTransportState};
 
+use crate::keyring::overwrite_the_stack;
 use crate::service::keys::{Answer, MESSAGE_BYTES};
 
 /// Nobody has a key of its own: whoever has the pre-shared one is a member. It is mixed in first, so that already the first message
 /// proves it.
 const PATTERN: &str = "Noise_NNpsk0_25519_ChaChaPoly_SHA256";
+
+/// What stands in the key's place while there is none.
+const NO_KEY: [u8; 32] = [0; 32];
 
 /// A handshake of which the first message was made.
 pub(super) struct Initiator(HandshakeState);
@@ -20,32 +24,46 @@ pub(super) struct Initiator(HandshakeState);
 pub(in crate::service) struct Session(Arc<StatelessTransportState>);
 
 pub(super) fn initiate(key: &[u8; 32], prologue: &[u8]) -> io::Result<(Initiator, Answer)> {
-    let begun = builder(key, prologue).and_then(Builder::build_initiator).and_then(begin);
+    let begun = builder(prologue).and_then(Builder::build_initiator).and_then(|handshake| begin(handshake, key));
     // The system has no randomness, for one.
     begun.map_err(|error| io::Error::other(format!("the handshake cannot begin: {error}")))
 }
 
-fn begin(mut handshake: HandshakeState) -> Result<(Initiator, Answer), snow::Error> {
+fn begin(mut handshake: HandshakeState, key: &[u8; 32]) -> Result<(Initiator, Answer), snow::Error> {
     let mut message = [0; MESSAGE_BYTES];
-    handshake.write_message(&[], &mut message)?;
+    with_key(&mut handshake, key, |handshake| handshake.write_message(&[], &mut message))?;
     Ok((Initiator(handshake), message))
 }
 
 /// `None` if the message was not made with this key and this prologue.
 pub(super) fn respond(key: &[u8; 32], prologue: &[u8], message: &Answer) -> Option<(Answer, Session)> {
-    let handshake = builder(key, prologue).and_then(Builder::build_responder);
-    handshake.and_then(|handshake| answer(handshake, message)).ok()
+    let handshake = builder(prologue).and_then(Builder::build_responder);
+    handshake.and_then(|handshake| answer(handshake, key, message)).ok()
 }
 
-fn answer(mut handshake: HandshakeState, message: &Answer) -> Result<(Answer, Session), snow::Error> {
-    handshake.read_message(message, &mut [])?;
+fn answer(mut handshake: HandshakeState, key: &[u8; 32], message: &Answer) -> Result<(Answer, Session), snow::Error> {
+    with_key(&mut handshake, key, |handshake| handshake.read_message(message, &mut []))?;
     let mut answer = [0; MESSAGE_BYTES];
     handshake.write_message(&[], &mut answer)?;
     Ok((answer, Session(Arc::new(handshake.into_stateless_transport_mode()?))))
 }
 
-fn builder<'a>(key: &'a [u8; 32], prologue: &'a [u8]) -> Result<Builder<'a>, snow::Error> {
-    Builder::new(PATTERN.parse()?).psk(0, key)?.prologue(prologue)
+fn builder(prologue: &[u8]) -> Result<Builder<'_>, snow::Error> {
+    Builder::new(PATTERN.parse()?).psk(0, &NO_KEY)?.prologue(prologue)
+}
+
+/// Has a handshake do what takes the key, which is the first message alone: it is there no longer than that, for what `snow` drops it
+/// does not overwrite.
+fn with_key(
+    handshake: &mut HandshakeState,
+    key: &[u8; 32],
+    first_message: impl FnOnce(&mut HandshakeState) -> Result<usize, snow::Error>,
+) -> Result<(), snow::Error> {
+    handshake.set_psk(0, key)?;
+    let result = first_message(handshake);
+    handshake.set_psk(0, &NO_KEY)?;
+    overwrite_the_stack();
+    result.map(drop)
 }
 
 impl Initiator {
@@ -91,10 +109,10 @@ pub(super) mod tests {
         let preamble = [b'G', b'V', 1, key.id().on_the_wire()];
         let prologue = [&preamble[..], b"grapevine"].concat();
         let psk = key.for_services();
-        let with_key =
-            |key: &'static [u8; 32]| builder(psk, &prologue).unwrap().fixed_ephemeral_key_for_testing_only(key);
-        let (initiator, message) = begin(with_key(&[0x11; 32]).build_initiator().unwrap()).unwrap();
-        let (answer, responder) = answer(with_key(&[0x22; 32]).build_responder().unwrap(), &message).unwrap();
+        let with =
+            |ephemeral: &'static [u8; 32]| builder(&prologue).unwrap().fixed_ephemeral_key_for_testing_only(ephemeral);
+        let (initiator, message) = begin(with(&[0x11; 32]).build_initiator().unwrap(), psk).unwrap();
+        let (answer, responder) = answer(with(&[0x22; 32]).build_responder().unwrap(), psk, &message).unwrap();
         let session = initiator.finish(&answer).unwrap();
         let (mut there, mut back) = ([0; 22], [0; 19]);
         assert_eq!(session.seal(0, b"hello\n", &mut there), Some(22));
