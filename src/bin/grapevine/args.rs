@@ -8,6 +8,9 @@ use clap::{Arg, Args as Group, CommandFactory, FromArgMatches, Parser, Subcomman
 use clap_complete::Shell;
 use grapevine::Peer;
 
+use crate::failure::Failure;
+use crate::secrets;
+
 /// Cluster membership, failure detection and shared state, by gossip over UDP; and services on top of it.
 ///
 /// `grapevine agent` runs one node; the other commands ask and change the one that runs on this machine.
@@ -24,10 +27,17 @@ pub struct Args {
 impl Args {
     /// The command line of this process, with what the environment sets; a wrong one ends it with status 2.
     pub fn of_process() -> Args {
-        let command = without_empty_variables(Args::command());
-        let mut for_errors = command.clone();
-        let args = Args::from_arg_matches(&command.get_matches());
-        args.unwrap_or_else(|error| error.format(&mut for_errors).exit())
+        let mut command = without_empty_variables(Args::command());
+        let matches = command.try_get_matches_from_mut(std::env::args_os());
+        let args = matches.and_then(|matches| Args::from_arg_matches(&matches));
+        args.unwrap_or_else(|error| {
+            if error.use_stderr() && std::env::args_os().any(|argument| secrets::is_like_a_key(&argument)) {
+                // The error would show it.
+                Failure::Usage(format!("an argument {}", secrets::LOOKS_LIKE_A_KEY)).report();
+                std::process::exit(2);
+            }
+            error.format(&mut command).exit()
+        })
     }
 }
 

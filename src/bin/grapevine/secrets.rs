@@ -1,5 +1,6 @@
 //! Keys as they come to the program, which are shown nowhere, whatever place they are given in.
 
+use std::ffi::OsStr;
 use std::path::Path;
 
 use grapevine::key_file::KeyFile;
@@ -13,20 +14,20 @@ use crate::failure::Failure;
 const KEY_CHARACTERS: std::ops::RangeInclusive<usize> = 40..=48;
 const WRONG_CHARACTERS: usize = 3;
 
+pub const LOOKS_LIKE_A_KEY: &str =
+    "looks like a key: keys are not given on the command line, where others see them, but in files";
+
 /// The file that an argument names, unless the argument is a key itself.
 pub fn file(argument: &str, path: &Path) -> Result<KeyFile, Failure> {
-    if is_like_a_key(path) && !path.exists() {
-        let text = format!(
-            "{argument}: that is no file, and looks like a key: keys are not given on the command line, where others see them, but \
-             in files"
-        );
-        return Err(Failure::Usage(text));
+    if is_like_a_key(path.as_os_str()) && !path.exists() {
+        return Err(Failure::Usage(format!("{argument}: that is no file, and {LOOKS_LIKE_A_KEY}")));
     }
     Ok(KeyFile::new(path))
 }
 
-fn is_like_a_key(path: &Path) -> bool {
-    let bytes = path.as_os_str().as_encoded_bytes();
+/// Whether an argument looks like a key, which it cannot be.
+pub fn is_like_a_key(argument: &OsStr) -> bool {
+    let bytes = argument.as_encoded_bytes();
     let wrong = bytes.iter().filter(|byte| !byte.is_ascii_alphanumeric() && !b"+/=-_".contains(byte)).count();
     KEY_CHARACTERS.contains(&bytes.len()) && wrong <= WRONG_CHARACTERS
 }

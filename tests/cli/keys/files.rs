@@ -92,6 +92,17 @@ fn files_that_are_refused() {
     assert!(told.starts_with("--key-file: that is no file, and looks like a key: ") && !told.contains(&key), "{told}");
 }
 
+/// Where there is no place for it, an error that shows what it is about would show it.
+#[test]
+fn a_key_among_the_arguments_is_not_shown() {
+    let key = new_key().to_base64().to_string();
+    for before in [&[][..], &["keyring"], &["keyring", "frob"], &["agent", "--cluster", "a", "b"], &["leave"]] {
+        let told = run(&[before, &[&*key]].concat()).misused();
+        assert!(told.starts_with("an argument looks like a key: ") && !told.contains(&key[..8]), "{told}");
+    }
+    assert!(run(&["keyring", "frob"]).refused().contains("frob"));
+}
+
 #[test]
 fn the_environment_names_it() {
     let folder = TempDir::new().unwrap();
