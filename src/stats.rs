@@ -28,6 +28,8 @@ pub enum Refusal {
     WrongCluster,
     /// Made for another node or for another run of this one: misdirected, late, or recorded and sent again.
     NotForThisRun,
+    /// An answer that nobody here waits for, or not any more: doubled on the way, very late, or recorded and sent again.
+    NotAsked,
     /// It claims to come from this node itself: an alias of its own address among the seeds, or a reflection.
     OwnMessage,
     /// It names an address that cannot be a peer's.
@@ -50,7 +52,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them, in the order of their counters.
-    pub const ALL: [Refusal; 20] = [
+    pub const ALL: [Refusal; 21] = [
         Refusal::TooLarge,
         Refusal::Foreign,
         Refusal::Checksum,
@@ -62,6 +64,7 @@ impl Refusal {
         Refusal::Malformed,
         Refusal::WrongCluster,
         Refusal::NotForThisRun,
+        Refusal::NotAsked,
         Refusal::OwnMessage,
         Refusal::BadAddress,
         Refusal::OwnState,
@@ -87,6 +90,7 @@ impl Refusal {
             Refusal::Malformed => "malformed",
             Refusal::WrongCluster => "wrong_cluster",
             Refusal::NotForThisRun => "not_for_this_run",
+            Refusal::NotAsked => "not_asked",
             Refusal::OwnMessage => "own_message",
             Refusal::BadAddress => "bad_address",
             Refusal::OwnState => "own_state",
@@ -117,6 +121,7 @@ impl fmt::Display for Refusal {
             Refusal::Malformed => "a message that is not well-formed",
             Refusal::WrongCluster => "of another cluster; check `cluster` and the seeds on both sides",
             Refusal::NotForThisRun => "made for another node, or for another run of this one",
+            Refusal::NotAsked => "an answer that nobody here waits for, or not any more",
             Refusal::OwnMessage => "this node's own message; take its address out of its seeds",
             Refusal::BadAddress => "it names an address that nobody can have; check `advertise` there",
             Refusal::OwnState => "it would have changed this node's own map",

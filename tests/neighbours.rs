@@ -444,3 +444,15 @@ fn nobody_counts_on_in_the_name_of_another() {
         assert!(took.is_some_and(|took| took < secs(2)), "{n}: {took:?}");
     }
 }
+
+/// A machine without a clock may show the same time at each start: its runs are told from each other all the same.
+#[test]
+fn runs_differ_where_the_clock_was_never_set() {
+    let generation = |unix_ms, seed| {
+        let start = grapevine::instant::Instant::ZERO;
+        grapevine::node::Node::new(config(), peer("10.0.0.1:9"), start, unix_ms, seed).unwrap().generation()
+    };
+    let drawn: std::collections::BTreeSet<u64> = (0..100).map(|seed| generation(0, seed)).collect();
+    assert!(drawn.len() > 90 && drawn.iter().all(|generation| (1..40_000).contains(generation)), "{drawn:?}");
+    assert!((0..100).all(|seed| generation(START_MS, seed) == START_MS));
+}

@@ -8,7 +8,7 @@ use crate::node::learn::{Judging, advance_member};
 use crate::node::proof::Path;
 use crate::node::receive::Sender;
 use crate::node::rounds::DIGEST_BYTES;
-use crate::node::{Node, OPEN_DIGESTS, Output};
+use crate::node::{Node, Output};
 use crate::peer::{Peer, PeerState};
 use crate::reconcile::{heartbeat_difference, heartbeat_told};
 use crate::state::{Mark, Member, Progress, Row, in_window, place};
@@ -104,12 +104,10 @@ impl Node {
         if !rows_are_well || !wants_are_well || !answer.deltas(base).are_well_formed() {
             return Err(Refusal::Malformed);
         }
-        let asked = self.take_asked(answer.id);
-        if asked {
-            self.flow.shared(answer.rate_change as f64);
-            self.check_fingerprint(now, sender.from, answer.fingerprint, out);
-            self.news.answered(answer.id, |owner| answer.wants(base).flatten().any(|want| want.owner == owner));
-        }
+        self.open_digests.close(answer.id);
+        self.flow.shared(answer.rate_change as f64);
+        self.check_fingerprint(now, sender.from, answer.fingerprint, out);
+        self.news.answered(answer.id, |owner| answer.wants(base).flatten().any(|want| want.owner == owner));
         for row in answer.rows(base).flatten() {
             self.learn(now, &row, sender.from, out);
         }
@@ -126,7 +124,7 @@ impl Node {
             }
         }
         let path = self.wish(now, path, wishes, None, 0, out);
-        if let (true, Some(rest)) = (asked, answer.rest) {
+        if let Some(rest) = answer.rest {
             self.send_part(path, rest, 1, out);
         }
         Ok(())
@@ -159,7 +157,7 @@ impl Node {
         records.clear();
         put_row(&mut records, &row, self.generation());
         if self.header(&path).bytes() + DIGEST_BYTES + records.len() <= path.allowance {
-            let id = self.new_digest_id();
+            let id = self.open_digests.open(path.is_proved());
             let message =
                 Message::Digest(Digest { id, window: None, rates: self.rates(), records: &records, padding: 0 });
             path.spend(self.send(&path, &message, out));
@@ -215,19 +213,5 @@ impl Node {
         if own_told > own.heartbeat {
             self.learn(now, &Row { heartbeat: own_told, ..own }, own.peer.addr(), out);
         }
-    }
-
-    /// Whether this node waits for the answer to a digest.
-    pub(super) fn is_asked(&self, id: u32) -> bool {
-        id != 0 && self.asked[id as usize % OPEN_DIGESTS] == id
-    }
-
-    /// Whether this is an answer to a digest of this node; true once.
-    pub(super) fn take_asked(&mut self, id: u32) -> bool {
-        let asked = self.is_asked(id);
-        if asked {
-            self.asked[id as usize % OPEN_DIGESTS] = 0;
-        }
-        asked
     }
 }

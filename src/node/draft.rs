@@ -160,9 +160,9 @@ impl Node {
         out: &mut Output,
     ) {
         // What was shared once is not shared again: the other side would not take its part.
-        let rate_change = match sender.repeated {
-            true => 0.0,
-            false => self.flow.share(self.write_rate.get(now), rates.wanted as f64, rates.permitted as f64),
+        let rate_change = match sender.is_fresh {
+            true => self.flow.share(self.write_rate.get(now), rates.wanted as f64, rates.permitted as f64),
+            false => 0.0,
         };
         self.fill_deltas(now, sender, &mut draft);
         let credit = self.catch_up.credit(None).filter(|_| !draft.wanted.is_empty());
@@ -215,7 +215,7 @@ impl Node {
         }
         // Only ordinary exchanges tell whether messages hold what is written: a newcomer who fetches whole maps does not, nor does
         // somebody who asks for what was told long ago.
-        if ordinary && !sender.repeated {
+        if ordinary && sender.is_fresh {
             self.flow.message(overflowed);
         }
     }

@@ -8,7 +8,7 @@ use crate::detector::Judge;
 use crate::event::Event;
 use crate::instant::Instant;
 use crate::node::guard::once_a_minute;
-use crate::node::{Node, OPEN_DIGESTS, Output};
+use crate::node::{Node, Output};
 use crate::peer::{Peer, PeerState};
 use crate::state::{Change, Mark, Member, Row, Telling};
 use crate::stats::Refusal;
@@ -17,9 +17,9 @@ use crate::stats::Refusal;
 const MAX_AHEAD_MS: u64 = 86_400_000;
 /// A generation taken because of one that was heard of lies up to so many milliseconds above it. Below a minute, the least time
 /// between two renewals, so that generations cannot run ahead of the clock.
-const RENEWAL_SPREAD_MS: u64 = 32_768;
+pub(super) const RENEWAL_SPREAD_MS: u64 = 32_768;
 /// A clock before 2020 was never set, and cannot judge generations. In milliseconds since 1970.
-const YEAR_2020_MS: u64 = 1_577_836_800_000;
+pub(super) const YEAR_2020_MS: u64 = 1_577_836_800_000;
 
 impl Node {
     /// Takes in what a record says.
@@ -132,6 +132,7 @@ impl Node {
                 member.telling = Telling::Roster;
                 // What the earlier run gave and counted says nothing of this one.
                 member.token = None;
+                member.proved_until = Instant::ZERO;
                 member.asked = Default::default();
             });
         } else {
@@ -217,7 +218,7 @@ impl Node {
         self.ring.renew(generation);
         self.fingerprints.clear();
         // Answers to what was asked before are about the run that has ended.
-        self.asked = [0; OPEN_DIGESTS];
+        self.open_digests.close_all();
         self.news.add_own(self.ring.me());
         Some(generation)
     }

@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::event::Event;
 use crate::instant::Instant;
 use crate::node::learn::event_of;
-use crate::node::{Node, OPEN_DIGESTS, Output};
+use crate::node::{Node, Output};
 use crate::peer::{Peer, PeerInfo, PeerState};
 use crate::reconcile::PreparedDigest;
 use crate::select::choose_alive;
@@ -204,7 +204,7 @@ impl Node {
         self.ring.leave();
         self.left = true;
         // Answers to what was asked before are no sign that anybody heard of it.
-        self.asked = [0; OPEN_DIGESTS];
+        self.open_digests.close_all();
         self.say_farewell(now, out);
     }
 
@@ -220,7 +220,7 @@ impl Node {
         let records = set.digests().first().map_or(&[][..], PreparedDigest::records);
         for peer in &partners {
             let path = self.path_to(now, peer.addr());
-            let id = self.new_digest_id();
+            let id = self.open_digests.open(true);
             let message = Message::Digest(Digest { id, window: None, rates: self.rates(), records, padding: 0 });
             self.send(&path, &message, out);
         }

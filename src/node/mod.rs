@@ -19,6 +19,7 @@ mod judge;
 mod keys;
 mod learn;
 mod local;
+mod open_digests;
 mod output;
 mod proof;
 mod receive;
@@ -47,7 +48,9 @@ use fingerprints::Fingerprints;
 use guard::{LogLimit, PauseGuard};
 #[cfg(feature = "encryption")]
 pub use keys::SecretKeyInfo;
+use learn::{RENEWAL_SPREAD_MS, YEAR_2020_MS};
 use local::WriteRate;
+use open_digests::OpenDigests;
 pub use output::{LogLine, Output};
 use proof::Proof;
 
@@ -91,9 +94,7 @@ pub struct Node {
     join_delay: Duration,
     /// What is left of `bytes_per_round` in this interval.
     budget: usize,
-    /// Ids of this node's digests that are not answered yet, and whether their answer may still share rates.
-    asked: [u32; OPEN_DIGESTS],
-    last_digest_id: u32,
+    open_digests: OpenDigests,
     roster_seen: (u64, Instant),
     last_renewal: Option<Instant>,
     last_conflict: Option<Instant>,
@@ -104,9 +105,6 @@ pub struct Node {
     farewells_heard: usize,
     scratch: Scratch,
 }
-
-/// Digests whose answers are waited for: the partners of a few rounds, with a few windows each.
-const OPEN_DIGESTS: usize = 64;
 
 /// Buffers that are used again and again, so that a quiet round allocates almost nothing.
 #[derive(Debug, Default)]
@@ -143,7 +141,9 @@ impl Node {
             return Err(Error::Config { setting: "advertise", problem });
         }
         let mut dice = Rng::with_seed(seed);
-        let generation = unix_ms.max(1);
+        // A clock that was never set may show the same at every start.
+        let drawn = if unix_ms < YEAR_2020_MS { dice.u64(..RENEWAL_SPREAD_MS) } else { 0 };
+        let generation = unix_ms.max(1) + drawn;
         let phase = config.interval.mul_f64(dice.f64());
         let mut node = Node {
             ring: Ring::new(me, OwnMap::new(generation)),
@@ -173,8 +173,7 @@ impl Node {
             next_join: (!config.seeds.is_empty()).then_some(now + FIRST_JOIN_DELAY.min(config.interval)),
             join_delay: FIRST_JOIN_DELAY.min(config.interval),
             budget: config.bytes_per_round,
-            asked: [0; OPEN_DIGESTS],
-            last_digest_id: dice.u32(..),
+            open_digests: OpenDigests::new(dice.u32(..)),
             roster_seen: (0, now),
             last_renewal: None,
             last_conflict: None,
@@ -204,7 +203,7 @@ impl Node {
         self.ring.me()
     }
 
-    /// Which run of it: milliseconds since 1970 at its start, or higher if it met its own past.
+    /// Which run of it: milliseconds since 1970 at its start, or higher if it met its own past or its clock was never set.
     pub fn generation(&self) -> u64 {
         self.ring.own().progress().generation
     }

@@ -106,10 +106,16 @@ impl Node {
         }
     }
 
-    /// The way back to where a datagram of `len` bytes came from that was made for this run, and came for the first time.
-    pub(super) fn path_back(&mut self, now: Instant, from: SocketAddr, header: &Header<'_>, len: usize) -> Path {
+    /// The way back to where a fresh datagram of `len` bytes came from, and whether it proves that address.
+    pub(super) fn path_back(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        header: &Header<'_>,
+        len: usize,
+        proved: bool,
+    ) -> Path {
         let path = self.unproved_path_back(now, from, header, len);
-        let proved = header.echo.is_some_and(|echo| self.proof.is_proved(now, from, echo));
         self.keep_token(from, header);
         let Some(member) = self.member_at(from, header) else {
             return if proved { Path { token: None, allowance: usize::MAX, ..path } } else { path };

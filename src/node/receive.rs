@@ -21,8 +21,9 @@ pub(super) struct Sender {
     pub(super) from: SocketAddr,
     pub(super) generation: u64,
     pub(super) path: Path,
-    /// Whether this may only repeat what somebody said before: then it proves nothing, and shares no rates.
-    pub(super) repeated: bool,
+    /// Whether this was made for this run and comes for the first time, as far as that can be told. What is not fresh may have been
+    /// recorded: it proves nothing, shares no rates, and is not answered with more than anybody would be.
+    pub(super) is_fresh: bool,
 }
 
 impl Node {
@@ -78,18 +79,22 @@ impl Node {
             return Err(Refusal::BadAddress);
         }
         let for_this_run = header.receiver == run_hash(me, self.generation());
-        let repeated = !for_this_run || self.is_repeated(now, from, header, message);
-        let path = match repeated {
-            true => self.unproved_path_back(now, from, header, len),
-            false => self.path_back(now, from, header, len),
+        let proved = header.echo.is_some_and(|echo| self.proof.is_proved(now, from, echo));
+        let is_fresh = for_this_run && self.is_fresh(from, header, message, proved);
+        let path = match is_fresh {
+            true => self.path_back(now, from, header, len, proved),
+            false => self.unproved_path_back(now, from, header, len),
         };
-        let sender = Sender { peer: header.sender, from, generation: header.generation, path, repeated };
+        let sender = Sender { peer: header.sender, from, generation: header.generation, path, is_fresh };
         if !for_this_run {
             return self.introduce(&sender, header.receiver, message, out);
         }
         if header.sender == me {
             self.meet_twin(now, &sender, out);
             return Err(Refusal::OwnMessage);
+        }
+        if !self.is_awaited(now, message) {
+            return Err(Refusal::NotAsked);
         }
         let sent_before = self.stats.bytes_sent;
         let (was_alone, was_known) = (self.ring.is_empty(), self.knows_run(header));
@@ -103,7 +108,7 @@ impl Node {
         if !was_known {
             // Perhaps its own message made it known.
             self.keep_token(from, header);
-            self.is_first(now, from, header, message);
+            self.is_first(from, header, message, proved);
         }
         if let Some(member) = self.ring.member_mut(header.sender) {
             member.bytes_received += len as u64;
@@ -115,7 +120,7 @@ impl Node {
             self.send_part(path, (me, me), 1, out);
         }
         // An answer, or the digest of one who has another roster.
-        let ends_a_part = !repeated && !matches!(message, Message::Delta(_) | Message::Want(_));
+        let ends_a_part = is_fresh && !matches!(message, Message::Delta(_) | Message::Want(_));
         if self.turn_partner == Some(header.sender) && ends_a_part {
             self.turn_answers = self.turn_answers.saturating_sub(1);
             if self.turn_answers == 0 {
@@ -132,30 +137,36 @@ impl Node {
             Message::open(datagram, &self.seal, &mut buffer)
         {
             let is_ours = key.is_some() || header.cluster == self.config.cluster;
-            if is_ours && self.take_asked(answer.id) {
+            if is_ours && self.open_digests.close(answer.id) {
                 self.farewells_heard += 1;
             }
         }
         self.scratch.opened = buffer;
     }
 
-    /// Whether a message has come before, as far as that can be told: then it may have been recorded, proves nothing, and is not
-    /// answered with more than anybody would be.
-    fn is_repeated(&mut self, now: Instant, from: SocketAddr, header: &Header<'_>, message: &Message<'_>) -> bool {
-        let is_first = self.is_first(now, from, header, message);
+    /// Whether a message asks for something, or answers what this node asked and waits for.
+    fn is_awaited(&self, now: Instant, message: &Message<'_>) -> bool {
         match message {
-            // What was asked is answered once, also by one of whom nothing else is known yet.
-            Message::Answer(answer) => !self.is_asked(answer.id),
-            Message::Delta(delta) => !self.catch_up.is_waiting(delta.want_id) || !is_first,
-            _ => !is_first,
+            Message::Answer(answer) => self.open_digests.is_open(answer.id),
+            Message::Delta(delta) => self.catch_up.is_awaited(now, delta.want_id),
+            Message::Digest(_) | Message::CompactDigest(_) | Message::Want(_) => true,
         }
     }
 
-    /// Whether a run that is known, at an address that has proved itself, asks for something for the first time: that is noted. Of
-    /// others it cannot be told, and what they say is not noted: or anybody could count on in a peer's name.
-    fn is_first(&mut self, now: Instant, from: SocketAddr, header: &Header<'_>, message: &Message<'_>) -> bool {
-        let is_proved = header.echo.is_some_and(|echo| self.proof.is_proved(now, from, echo));
-        if !is_proved || !self.knows_run(header) {
+    /// Whether a message that was made for this run comes for the first time, as far as that can be told.
+    fn is_fresh(&mut self, from: SocketAddr, header: &Header<'_>, message: &Message<'_>, proved: bool) -> bool {
+        let is_first = self.is_first(from, header, message, proved);
+        match message {
+            // What was asked is answered once, also by one of whom nothing else is known yet.
+            Message::Answer(answer) => self.open_digests.is_open(answer.id),
+            _ => is_first,
+        }
+    }
+
+    /// Whether a run that is known, at an address that is proved, asks for something for the first time: that is noted. Of others
+    /// it cannot be told, and what they say is not noted: or anybody could count on in a peer's name.
+    fn is_first(&mut self, from: SocketAddr, header: &Header<'_>, message: &Message<'_>, proved: bool) -> bool {
+        if !proved || !self.knows_run(header) {
             return false;
         }
         let Some(member) = self.ring.member_mut(header.sender) else { return false };
@@ -228,7 +239,7 @@ impl Node {
         let count = self.stats.refused.count(reason);
         if self.log_limit.allows(now, reason) {
             // What is to be expected where nodes join and restart is no reason to warn.
-            let is_usual = matches!(reason, Refusal::Unproved | Refusal::NotForThisRun);
+            let is_usual = matches!(reason, Refusal::Unproved | Refusal::NotForThisRun | Refusal::NotAsked);
             let level = if is_usual { Level::Debug } else { Level::Warn };
             out.log(
                 level,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::detector::Judge;
 use crate::instant::Instant;
 use crate::node::proof::Path;
-use crate::node::{Node, OPEN_DIGESTS, Output};
+use crate::node::{Node, Output};
 use crate::peer::{Peer, PeerState};
 use crate::reconcile::PreparedDigest;
 use crate::select::{Candidates, choose, choose_alive};
@@ -235,7 +235,7 @@ impl Node {
         padding: usize,
         out: &mut Output,
     ) -> usize {
-        let id = self.new_digest_id();
+        let id = self.open_digests.open(path.is_proved());
         let rates = self.rates();
         let message = if compact {
             Message::CompactDigest(CompactDigest { id, rates, columns: digest.columns(), maxima: digest.maxima() })
@@ -264,13 +264,6 @@ impl Node {
     pub(super) fn message_room(&self) -> usize {
         let path = Path { to: self.ring.me().addr(), receiver: 0, echo: Some(0), token: Some(0), allowance: 0 };
         self.config.max_datagram.saturating_sub(self.header(&path).bytes())
-    }
-
-    pub(super) fn new_digest_id(&mut self) -> u32 {
-        // 0 stands for no digest.
-        self.last_digest_id = self.last_digest_id.wrapping_add(1).max(1);
-        self.asked[self.last_digest_id as usize % OPEN_DIGESTS] = self.last_digest_id;
-        self.last_digest_id
     }
 
     /// Tries every seed until somebody is known.
@@ -325,10 +318,10 @@ impl Node {
         } else if taken == 0 || cost + reserved > self.budget {
             self.news.postpone(now);
         } else if let Some(digest) = set.digests().first() {
-            self.news.told(now, self.last_digest_id.wrapping_add(1).max(1), partners.len() as u32, owners);
+            self.news.told(now, self.open_digests.next_id(), partners.len() as u32, owners);
             for peer in &partners {
                 let path = self.path_to(now, peer.addr());
-                let id = self.new_digest_id();
+                let id = self.open_digests.open(true);
                 let message = Message::Digest(Digest {
                     id,
                     window: None,

@@ -1,6 +1,7 @@
 //! Catching up does not wait for rounds: who gets a cut delta asks on at once, with a bounded number of datagrams in
 //! flight, and asks another peer if nothing comes.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -20,6 +21,10 @@ const MAX_ATTEMPTS: u8 = 4;
 const MIN_PATIENCE: Duration = Duration::from_millis(20);
 const MAX_PATIENCE: Duration = Duration::from_secs(1);
 const FIRST_PATIENCE: Duration = Duration::from_millis(100);
+/// What comes later than this after its request was delayed on purpose or by a pause, and is not waited for any more.
+const MAX_DELAY: Duration = Duration::from_secs(4);
+/// Requests that were repeated and may still be answered. Beyond that the oldest gives way: what answers it is asked for again.
+const MAX_OVERTAKEN: usize = 4 * MAX_SESSIONS;
 
 /// One request and what has come of it.
 #[derive(Clone, Debug)]
@@ -47,6 +52,8 @@ pub struct Session {
 #[derive(Clone, Debug)]
 pub struct CatchUp {
     sessions: Vec<Session>,
+    /// Ids of requests that were given up or asked again before they were answered, and when they were made.
+    overtaken: VecDeque<(u32, Instant)>,
     last_id: u32,
     limit: u8,
     /// Smoothed time from a request to the first datagram of its answer.
@@ -58,7 +65,7 @@ impl CatchUp {
     /// can guess them can answer in another's place.
     pub fn new(limit: usize, last_id: u32) -> Self {
         let limit = u8::try_from(limit).unwrap_or(u8::MAX);
-        CatchUp { sessions: Vec::new(), last_id, limit, round_trip: None }
+        CatchUp { sessions: Vec::new(), overtaken: VecDeque::new(), last_id, limit, round_trip: None }
     }
 
     /// Whether something of this owner is under way.
@@ -66,9 +73,10 @@ impl CatchUp {
         self.sessions.iter().any(|session| session.owners.contains(&owner))
     }
 
-    /// Whether answers to this request are waited for.
-    pub fn is_waiting(&self, id: u32) -> bool {
-        self.sessions.iter().any(|session| session.id == id)
+    /// Whether answers to this request are waited for, or may still be on their way although it was repeated since.
+    pub fn is_awaited(&self, now: Instant, id: u32) -> bool {
+        let is_recent = |(past, asked): &(u32, Instant)| *past == id && now - *asked < MAX_DELAY;
+        self.sessions.iter().any(|session| session.id == id) || self.overtaken.iter().any(is_recent)
     }
 
     /// The credit that a request may have now; `None` if nothing more may be asked for.
@@ -148,6 +156,9 @@ impl CatchUp {
             return None;
         }
         let mut session = self.sessions.swap_remove(index);
+        if session.lossy {
+            self.overtake(&session);
+        }
         let unsent = end == End::CreditUsed;
         if session.owners.is_empty() || !(unsent || session.lossy) {
             return None;
@@ -167,6 +178,7 @@ impl CatchUp {
     pub fn overdue(&mut self, now: Instant) -> Option<Session> {
         while let Some(index) = self.sessions.iter().position(|session| session.deadline <= now) {
             let mut session = self.sessions.swap_remove(index);
+            self.overtake(&session);
             session.attempts += 1;
             if session.attempts < MAX_ATTEMPTS && !session.owners.is_empty() {
                 session.credit = FIRST_CREDIT;
@@ -174,6 +186,13 @@ impl CatchUp {
             }
         }
         None
+    }
+
+    fn overtake(&mut self, session: &Session) {
+        if self.overtaken.len() == MAX_OVERTAKEN {
+            self.overtaken.pop_front();
+        }
+        self.overtaken.push_back((session.id, session.asked));
     }
 
     /// When the next request is overdue.
@@ -229,6 +248,22 @@ mod tests {
             credit = catch_up.credit(Some(session.credit)).unwrap();
         }
         assert_eq!(seen, [8, 16, 32, 64, 64, 64]);
+    }
+
+    /// On a slow link what answers a request comes after it was repeated, and is taken; but not for ever.
+    #[test]
+    fn what_was_overtaken_is_awaited_for_a_while() {
+        let mut catch_up = CatchUp::new(64, 0);
+        for request in 1..=40 {
+            catch_up.begin(at(0), addr(1), true, vec![peer(2)], 8, 0);
+            assert!(catch_up.is_awaited(at(0), request));
+            assert!(catch_up.overdue(at(100)).is_some());
+            assert!(catch_up.is_awaited(at(3_999), request) && !catch_up.is_awaited(at(4_000), request));
+        }
+        assert!(!catch_up.is_awaited(at(100), 8) && catch_up.is_awaited(at(100), 9), "of 40 the latest 32");
+        catch_up.begin(at(200), addr(1), true, vec![peer(2)], 8, 0);
+        assert!(catch_up.arrived(at(201), 41, 0, End::Complete).is_none());
+        assert!(!catch_up.is_awaited(at(201), 41), "answered in full");
     }
 
     #[test]

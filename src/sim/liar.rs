@@ -63,8 +63,7 @@ pub struct Liar {
     heartbeat: u64,
     /// Whom it knows: those whom it was told to start with, and those it has heard of, with what is known of them.
     known: BTreeMap<Peer, Row>,
-    /// Who is there, and what proves the liar's address to them.
-    heard: BTreeMap<SocketAddr, (u32, Option<u64>)>,
+    heard: BTreeMap<SocketAddr, Heard>,
     recorded: Vec<(SocketAddr, Vec<u8>)>,
     invented: u32,
 }
@@ -93,7 +92,7 @@ impl Liar {
     }
 
     fn encode(&mut self, to: SocketAddr, message: &Message<'_>) -> Vec<u8> {
-        let (receiver, echo) = self.heard.get(&to).copied().unwrap_or_default();
+        let Heard { receiver, echo, .. } = self.heard.get(&to).copied().unwrap_or_default();
         let key_id = self.seal.key_id();
         let cluster = if key_id == NO_KEY { &self.cluster } else { "" };
         let (sender, generation) = (self.me, START_MS);
@@ -150,14 +149,13 @@ impl Liar {
                 let Some(about) = self.known.get(&Peer::from(to)).copied() else { return };
                 let about = self.distorted(about);
                 self.tell(to, &[about], outbox);
-                self.forge(to, about, 7, outbox);
+                self.forge(to, about, outbox);
             }
             Lie::ThirdParties => {
                 let Some(about) = self.somebody() else { return };
                 let about = self.distorted(about);
                 self.tell(to, &[about], outbox);
-                let want_id = self.dice.u32(..);
-                self.forge(to, about, want_id, outbox);
+                self.forge(to, about, outbox);
             }
             Lie::HugeNumbers => {
                 let me = row(self.me, START_MS, self.heartbeat, 1);
@@ -173,7 +171,7 @@ impl Liar {
                     _ => about.progress.generation = START_MS + now.as_micros() / 1000 + self.dice.u64(0..100_000_000),
                 }
                 self.tell(to, &[about], outbox);
-                self.forge(to, about, 7, outbox);
+                self.forge(to, about, outbox);
                 self.want(to, about, outbox);
             }
             Lie::InventedPeers => {
@@ -213,8 +211,9 @@ impl Liar {
         row(peer, START_MS, now.as_micros() / 1_000_000, self.dice.u64(0..3))
     }
 
-    /// Says that an owner has written something.
-    fn forge(&mut self, to: SocketAddr, about: Row, want_id: u32, outbox: &mut Outbox) {
+    /// Says that an owner has written something, in answer to what was asked last.
+    fn forge(&mut self, to: SocketAddr, about: Row, outbox: &mut Outbox) {
+        let Heard { digest: id, want: want_id, .. } = self.heard.get(&to).copied().unwrap_or_default();
         let Progress { generation, max, floor } = about.progress;
         let from = if self.dice.bool() { max.saturating_sub(1) } else { 0 };
         let next = from.saturating_add(1);
@@ -230,7 +229,7 @@ impl Liar {
         let message = if self.dice.bool() {
             Message::Delta(DeltaMessage { want_id, sequence: 0, end: End::Complete, deltas: &deltas })
         } else {
-            Message::Answer(Answer { deltas: &deltas, ..Answer::default() })
+            Message::Answer(Answer { id, deltas: &deltas, ..Answer::default() })
         };
         outbox.send(to, self.encode(to, &message));
     }
@@ -288,19 +287,39 @@ impl Liar {
     }
 }
 
+/// What the liar knows of one who wrote to it.
+#[derive(Clone, Copy, Default)]
+struct Heard {
+    receiver: u32,
+    /// Proves the liar's address to it.
+    echo: Option<u64>,
+    /// The ids of what it asked last: nothing else is waited for.
+    digest: u32,
+    want: u32,
+}
+
 impl Intruder for Liar {
     fn receive(&mut self, _: Instant, from: SocketAddr, datagram: &[u8], outbox: &mut Outbox) {
         let mut buffer = Vec::new();
         let Ok(Opened { header, message, .. }) = Message::open(datagram, &self.seal, &mut buffer) else { return };
-        let known = self.heard.entry(from).or_default();
-        *known = (run_hash(header.sender, header.generation), header.token.or(known.1));
+        let heard = self.heard.entry(from).or_default();
+        heard.receiver = run_hash(header.sender, header.generation);
+        heard.echo = header.token.or(heard.echo);
+        match &message {
+            Message::Digest(digest) => heard.digest = digest.id,
+            Message::CompactDigest(digest) => heard.digest = digest.id,
+            Message::Answer(answer) if !answer.wants.is_empty() => heard.want = answer.want_id,
+            Message::Want(want) => heard.want = want.want_id,
+            Message::Answer(_) | Message::Delta(_) => {}
+        }
+        let answers_digests = self.lies.contains(&Lie::HugeNumbers) && self.dice.bool();
         if self.recorded.len() < MAX_RECORDED {
             self.recorded.push((from, datagram.to_vec()));
         } else {
             let slot = self.dice.usize(..MAX_RECORDED);
             self.recorded[slot] = (from, datagram.to_vec());
         }
-        if self.lies.contains(&Lie::HugeNumbers) {
+        if answers_digests {
             match &message {
                 Message::Digest(digest) => self.answer_digest(from, digest.id, digest.window, outbox),
                 Message::CompactDigest(digest) => {
@@ -311,25 +330,25 @@ impl Intruder for Liar {
             }
         }
         let base = header.generation;
-        let wants: Vec<(u32, Want)> = match &message {
+        let wants: Vec<Want> = match &message {
             Message::Digest(digest) => {
                 self.note(digest.rows(base).flatten());
                 Vec::new()
             }
             Message::Answer(answer) => {
                 self.note(answer.rows(base).flatten());
-                answer.wants(base).flatten().map(|want| (answer.want_id, want)).collect()
+                answer.wants(base).flatten().collect()
             }
-            Message::Want(message) => message.wants(base).flatten().map(|want| (message.want_id, want)).collect(),
+            Message::Want(message) => message.wants(base).flatten().collect(),
             Message::CompactDigest(_) | Message::Delta(_) => Vec::new(),
         };
         if !self.lies.contains(&Lie::ThirdParties) {
             return;
         }
-        for (want_id, want) in wants.into_iter().take(3) {
+        for want in wants.into_iter().take(3) {
             let Progress { generation, max, floor } = want.progress;
             let more = Progress { generation, max: max.saturating_add(1), floor };
-            self.forge(from, Row { peer: want.owner, heartbeat: 0, progress: more, mark: Mark::None }, want_id, outbox);
+            self.forge(from, Row { peer: want.owner, heartbeat: 0, progress: more, mark: Mark::None }, outbox);
         }
     }
 

@@ -75,14 +75,15 @@ impl Forger<'_> {
         self.encode(&Message::CompactDigest(CompactDigest { id: 7, rates: Rates::default(), columns, maxima }))
     }
 
-    /// An answer that nobody asked for, with these records and deltas.
+    /// An answer to no digest in particular, with these records and deltas.
     pub fn answer(&self, rows: &[Row], deltas: &[u8]) -> Vec<u8> {
         let records = &self.records(rows);
         self.encode(&Message::Answer(Answer { records, deltas, ..Answer::default() }))
     }
 
+    /// Deltas for no want in particular.
     pub fn delta(&self, deltas: &[u8]) -> Vec<u8> {
-        self.encode(&Message::Delta(DeltaMessage { want_id: 7, sequence: 0, end: End::Complete, deltas }))
+        self.encode(&Message::Delta(DeltaMessage { want_id: 0, sequence: 0, end: End::Complete, deltas }))
     }
 
     pub fn want(&self, credit: u8, wants: &[Want]) -> Vec<u8> {
@@ -140,7 +141,7 @@ pub fn digest_body(records: &[u8]) -> Vec<u8> {
 
 /// The body of a delta message with these bytes for deltas.
 pub fn delta_body(deltas: &[u8]) -> Vec<u8> {
-    let mut body = vec![7, 0, 1];
+    let mut body = vec![0, 0, 1];
     rmp::encode::write_bin(&mut body, deltas).unwrap();
     body
 }
@@ -193,6 +194,32 @@ pub fn wants(datagram: &[u8]) -> Vec<Want> {
         Message::Want(want) => want.wants(header.generation).map(Result::unwrap).collect(),
         _ => Vec::new(),
     }
+}
+
+/// The id of the digest or want in a message that asks for something.
+pub fn asked(datagram: &[u8]) -> Option<u32> {
+    match Message::decode(datagram).ok()?.1 {
+        Message::Digest(digest) => Some(digest.id),
+        Message::CompactDigest(digest) => Some(digest.id),
+        Message::Want(want) => Some(want.want_id),
+        Message::Answer(answer) => Some(answer.want_id).filter(|_| !answer.wants.is_empty()),
+        Message::Delta(_) => None,
+    }
+}
+
+/// An answer or delta for nothing in particular, as one for what has this id. Others stay as they are.
+pub fn in_answer_to(id: u32, datagram: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    match Message::decode(datagram) {
+        Ok((header, Message::Answer(answer))) if answer.id == 0 => {
+            Message::Answer(Answer { id, ..answer }).encode(&header, &mut out);
+        }
+        Ok((header, Message::Delta(delta))) if delta.want_id == 0 => {
+            Message::Delta(DeltaMessage { want_id: id, ..delta }).encode(&header, &mut out);
+        }
+        _ => return datagram.to_vec(),
+    }
+    out
 }
 
 /// A plain datagram that was made for nobody in particular, made for this run instead. Others stay as they are.

@@ -1,5 +1,6 @@
 //! The simulator in the words of these tests: whatever goes wrong with the test itself panics.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
@@ -9,10 +10,10 @@ use grapevine::instant::Instant;
 use grapevine::node::{Node, Output};
 use grapevine::sim::Sim;
 pub use grapevine::sim::{Faults, START_MS};
-use grapevine::wire::run_hash;
+use grapevine::wire::{Message, run_hash};
 use grapevine::{Error, Event, Peer};
 
-use super::forge::made_for;
+use super::forge::{Forger, asked, in_answer_to, made_for, wants};
 use super::keyed::{keyring, opened, sealed};
 
 /// A node's defaults; the tests count in its interval of one second.
@@ -20,8 +21,8 @@ pub fn config() -> Config {
     Config { keyring: keyring(), ..Config::default() }
 }
 
-/// A watched [`Sim`].
-pub struct Net(Sim);
+/// A watched [`Sim`], and the last want that each node sent in answer to what it was handed.
+pub struct Net(Sim, BTreeMap<Peer, u32>);
 
 impl Deref for Net {
     type Target = Sim;
@@ -39,7 +40,7 @@ impl DerefMut for Net {
 
 impl Net {
     pub fn new(seed: u64) -> Net {
-        Net(Sim::new(seed).watched())
+        Net(Sim::new(seed).watched(), BTreeMap::new())
     }
 
     pub fn start(&mut self, config: Config) -> Peer {
@@ -126,10 +127,46 @@ impl Net {
     }
 
     /// Hands a datagram that somebody forged to a node, made for it if it is made for nobody in particular, and returns what it
-    /// sends in the same breath.
+    /// sends in the same breath. Before an answer or delta to nothing in particular the node is brought to ask for it.
     pub fn hand(&mut self, at: Peer, from: SocketAddr, datagram: &[u8]) -> Vec<(SocketAddr, Vec<u8>)> {
-        let receiver = run_hash(at, self.node(at).generation());
-        self.hand_as_it_is(at, from, &made_for(receiver, datagram))
+        let id = match Message::decode(datagram) {
+            Ok((_, Message::Answer(answer))) if answer.id == 0 => self.draw_digest(at, from),
+            Ok((header, Message::Delta(delta))) if delta.want_id == 0 => {
+                let owner = delta.deltas(header.generation).flatten().next().map(|part| part.owner);
+                self.draw_want(at, from, owner)
+            }
+            _ => None,
+        };
+        let datagram = id.map_or_else(|| datagram.to_vec(), |id| in_answer_to(id, datagram));
+        self.hand_as_it_is(at, from, &made_for(self.run_hash(at), &datagram))
+    }
+
+    fn run_hash(&self, at: Peer) -> u32 {
+        run_hash(at, self.node(at).generation())
+    }
+
+    /// Has a node send a digest there, as to anybody who knows nobody yet. Returns its id.
+    fn draw_digest(&mut self, at: Peer, from: SocketAddr) -> Option<u32> {
+        let first = self.forger(at, from).digest_of(None, &[], 800);
+        self.hand_as_it_is(at, from, &first).iter().find_map(|(_, datagram)| asked(datagram))
+    }
+
+    /// Has a node want what somebody claims to have of this owner, or else of some other peer. Returns the id of the want, or of the
+    /// last one, which is then still open.
+    fn draw_want(&mut self, at: Peer, from: SocketAddr, owner: Option<Peer>) -> Option<u32> {
+        let ring = self.node(at).ring();
+        let mut rows = owner.and_then(|owner| ring.member(owner).map(|member| member.row(owner))).into_iter();
+        let mut row = rows.next().or_else(|| ring.members().next().map(|(peer, member)| member.row(peer)))?;
+        row.heartbeat = 0;
+        row.progress.max = row.progress.max.saturating_add(1_000);
+        let claim = self.forger(at, from).digest_of(None, &[row], 800);
+        self.hand_as_it_is(at, from, &made_for(self.run_hash(at), &claim));
+        self.1.get(&at).copied()
+    }
+
+    fn forger(&self, at: Peer, from: SocketAddr) -> Forger<'static> {
+        assert_eq!(self.node(at).config().cluster, "grapevine");
+        Forger { sender: Peer::from(from), ..Forger::new() }
     }
 
     /// Hands a datagram to a node, whomever it was made for.
@@ -137,7 +174,10 @@ impl Net {
         self.expect_lies();
         let cluster = self.node(at).config().cluster.clone();
         let said = self.0.hand(at, from, &sealed(datagram)).unwrap();
-        said.into_iter().map(|(to, datagram)| (to, opened(&datagram, &cluster))).collect()
+        let said: Vec<_> = said.into_iter().map(|(to, datagram)| (to, opened(&datagram, &cluster))).collect();
+        let wants = said.iter().filter(|(to, datagram)| *to == from && !wants(datagram).is_empty());
+        self.1.extend(wants.filter_map(|(_, datagram)| Some((at, asked(datagram)?))));
+        said
     }
 
     /// What nodes of the default cluster sent since [`Sim::tap`].

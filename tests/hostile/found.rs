@@ -69,6 +69,8 @@ fn all_that_an_answer_draws_is_three_times_its_bytes_at_most() {
         let answer = Answer { want_id: 5, credit: 8, wants: &wants, records: &records, ..Answer::default() };
         let mut datagram = Vec::new();
         Message::Answer(answer).encode(&header, &mut datagram);
+        let datagram = subject.made_for_it(datagram);
+        subject.sent.clear();
         subject.receive(stranger, &datagram);
         let drawn: Vec<_> = subject.sent.iter().map(|sent| Message::decode(&sent.bytes).unwrap().1).collect();
         wanted += drawn.iter().filter(|message| matches!(message, Message::Delta(_))).count();

@@ -225,3 +225,42 @@ fn who_came_back_is_not_forgotten_by_what_was_said_before() {
         assert_eq!(sim.get(nodes[0], nodes[3], "a").as_deref(), Some("1"));
     }
 }
+
+/// Who was forgotten and comes back in the same run is empty until its map arrives. What was once told of that map, answers and deltas
+/// that were made for this very run of the reader, does not fill it: what was deleted meanwhile would come back.
+#[test]
+fn who_came_back_has_nothing_that_was_told_before() {
+    for config in configs() {
+        let mut sim = Sim::new(15).watched();
+        sim.tap();
+        let nodes = sim.cluster(4, config).unwrap();
+        sim.settle(secs(30)).unwrap();
+        let (reader, owner) = (nodes[0], nodes[3]);
+        for n in 0..20 {
+            sim.set(owner, "small", &n).unwrap();
+            sim.set(owner, "large", &vec![n; 4_000]).unwrap();
+            sim.run_for(secs(1)).unwrap();
+        }
+        let recording = sim.tapped();
+        assert!(sim.get(reader, owner, "large").is_some());
+        sim.delete(owner, "small").unwrap();
+        sim.delete(owner, "large").unwrap();
+        sim.run_for(secs(5)).unwrap();
+        assert_eq!(sim.get(reader, owner, "small"), None);
+        sim.isolate(owner);
+        let is_gone = |sim: &Sim| sim.node(reader).unwrap().ring().member(owner).is_none();
+        assert!(sim.run_until(secs(120), is_gone).unwrap().is_some());
+        sim.heal();
+        assert!(sim.run_until(secs(30), |sim| !is_gone(sim)).unwrap().is_some());
+        assert!(sim.node(reader).unwrap().map(owner).is_some_and(|map| map.is_empty()), "its map is still to come");
+        let mut read = 0;
+        for (from, to, datagram) in &recording {
+            sim.hand(reader, from.addr(), datagram).unwrap();
+            read += usize::from(*to == reader.addr());
+            let back = ["small", "large"].map(|key| sim.get(reader, owner, key));
+            assert_eq!(back, [None, None], "told by {from}");
+        }
+        assert!(read > 60, "{read} of them were for the reader");
+        sim.settle(secs(30)).unwrap();
+    }
+}

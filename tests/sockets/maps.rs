@@ -8,8 +8,8 @@ use grapevine::state::Delta;
 use grapevine::wire::run_hash;
 use grapevine::{Error, Event, EventFilter, EventKind, Gossiper, Value};
 
-use crate::common::forge::{Forger, row};
-use crate::common::keyed::sealed;
+use crate::common::forge::{Forger, asked, in_answer_to, row, wants};
+use crate::common::keyed::{opened, sealed};
 use crate::common::secs;
 use crate::{LONG, all_alive, arrives, join, quick, with_others};
 
@@ -90,19 +90,33 @@ fn what_a_restarted_peer_had_before_is_marked_until_its_map_is_here() {
     let send = |datagram: Vec<u8>| {
         stranger.send_to(&sealed(&datagram), node.local_addr()).unwrap();
     };
+    // Says that there is something of this run, and waits until the node asks for it.
+    stranger.set_read_timeout(Some(LONG)).unwrap();
+    let draw_want = |forger: &Forger<'_>| {
+        send(forger.news(&[row(forger.sender, forger.generation, 1, 2)]));
+        let mut buffer = [0; 1_500];
+        loop {
+            let len = stranger.recv(&mut buffer).expect("the node asks");
+            let said = opened(&buffer[..len], "grapevine");
+            if !wants(&said).is_empty() {
+                return asked(&said).expect("the id of a want");
+            }
+        }
+    };
     let of_run = |generation| Delta { generation, from: 0, to: 2, max: 2, floor: 0 };
     let entry = || node.entry(forger.sender, "k");
 
-    send(forger.answer(&[row(forger.sender, forger.generation, 1, 2)], &[]));
-    send(forger.delta(&forger.part(forger.sender, of_run(forger.generation), &[("k", 2, "old")])));
+    let old = forger.delta(&forger.part(forger.sender, of_run(forger.generation), &[("k", 2, "old")]));
+    send(in_answer_to(draw_want(&forger), &old));
     assert!(node.wait_until(LONG, |_| entry().is_some_and(|entry| !entry.held_over && entry.version == 2)));
 
     let later = Forger { generation: forger.generation + 1, ..forger };
-    send(later.answer(&[row(later.sender, later.generation, 1, 2)], &[]));
+    let wanted = draw_want(&later);
     assert!(node.wait_until(LONG, |_| entry().is_some_and(|entry| entry.held_over && entry.version == 0)));
     assert_eq!(entry().unwrap().value.to_string(), "\"old\"");
 
-    send(later.delta(&later.part(later.sender, of_run(later.generation), &[("k", 2, "new")])));
+    let new = later.delta(&later.part(later.sender, of_run(later.generation), &[("k", 2, "new")]));
+    send(in_answer_to(wanted, &new));
     assert!(node.wait_until(LONG, |_| entry().is_some_and(|entry| !entry.held_over && entry.version == 2)));
     assert_eq!(entry().unwrap().value.to_string(), "\"new\"");
 }

@@ -1,12 +1,12 @@
 //! A node that is watched: whatever is done to it, its promises are checked afterwards.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use grapevine::config::Config;
 use grapevine::instant::Instant;
 use grapevine::node::{Node, Output};
-use grapevine::wire::{Digest, Header, Message, Rates, run_hash};
+use grapevine::wire::{Answer, DeltaMessage, Digest, End, Header, Message, Rates, put_row, run_hash};
 use grapevine::{Peer, Value};
 
 use super::promises::{self, Before};
@@ -14,6 +14,9 @@ use super::view::View;
 
 /// The wall clock when every node starts: some day in 2024, in milliseconds since 1970.
 pub const START_MS: u64 = 1_720_000_000_000;
+
+/// Whoever has it ask for something.
+const STRANGER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)), 9);
 
 /// A datagram on its way.
 #[derive(Clone, Debug)]
@@ -71,6 +74,8 @@ pub struct Subject {
     view: View,
     out: Output,
     last_renewal: Option<Instant>,
+    last_digest: u32,
+    last_want: u32,
 }
 
 impl Subject {
@@ -86,6 +91,8 @@ impl Subject {
             watched: true,
             out: Output::new(),
             last_renewal: None,
+            last_digest: 0,
+            last_want: 0,
         }
     }
 
@@ -134,20 +141,70 @@ impl Subject {
         self.collect();
     }
 
-    /// A datagram that is made for nobody in particular, made for this run of this node instead. Others stay as they are.
-    pub fn made_for_it(&self, datagram: Vec<u8>) -> Vec<u8> {
-        match Message::decode(&datagram) {
-            Ok((header, message)) if header.receiver == 0 => {
-                let mut made = Vec::new();
-                message.encode(&Header { receiver: self.run_hash(), ..header }, &mut made);
-                made
+    /// A datagram that is made for nobody in particular, made for this run of this node instead, and an answer for what it asked:
+    /// what it does not wait for it does not read.
+    pub fn made_for_it(&mut self, datagram: Vec<u8>) -> Vec<u8> {
+        let Ok((header, message)) = Message::decode(&datagram) else { return datagram };
+        let message = match message {
+            Message::Answer(answer) => Message::Answer(Answer { id: self.draw_digest(), ..answer }),
+            Message::Delta(delta) => {
+                let owner = delta.deltas(header.generation).flatten().next().map(|part| part.owner);
+                Message::Delta(DeltaMessage { want_id: self.draw_want(owner), ..delta })
             }
-            _ => datagram,
+            asking => asking,
+        };
+        let receiver = if header.receiver == 0 { self.run_hash() } else { header.receiver };
+        let mut made = Vec::new();
+        message.encode(&Header { receiver, ..header }, &mut made);
+        made
+    }
+
+    /// The id of its last digest, unless that was answered: then it is asked by somebody who knows nobody, which it answers with one.
+    fn draw_digest(&mut self) -> u32 {
+        if self.last_digest == 0 {
+            self.receive(STRANGER, &first_digest(&self.script.config, Peer::from(STRANGER), 0, &[]));
+        }
+        self.last_digest
+    }
+
+    /// The id of its last want, unless that was answered: then somebody claims to have more of this owner.
+    fn draw_want(&mut self, owner: Option<Peer>) -> u32 {
+        let member = owner.and_then(|owner| Some((owner, self.node.ring().member(owner)?)));
+        if let (0, Some((owner, member))) = (self.last_want, member) {
+            let mut row = member.row(owner);
+            row.heartbeat = 0;
+            row.progress.max = row.progress.max.saturating_add(1_000);
+            let mut records = Vec::new();
+            put_row(&mut records, &row, START_MS);
+            let claim = first_digest(&self.script.config, Peer::from(STRANGER), self.run_hash(), &records);
+            self.receive(STRANGER, &claim);
+        }
+        self.last_want
+    }
+
+    fn note_what_answers(&mut self, datagram: &[u8]) {
+        match Message::decode(datagram).map(|(_, message)| message) {
+            Ok(Message::Answer(answer)) if answer.id == self.last_digest => self.last_digest = 0,
+            Ok(Message::Delta(delta)) if delta.want_id == self.last_want && delta.end != End::No => self.last_want = 0,
+            _ => {}
+        }
+    }
+
+    fn note_what_it_asks(&mut self) {
+        for (_, bytes) in self.out.datagrams() {
+            match Message::decode(bytes).map(|(_, message)| message) {
+                Ok(Message::Digest(digest)) => self.last_digest = digest.id,
+                Ok(Message::CompactDigest(digest)) => self.last_digest = digest.id,
+                Ok(Message::Want(want)) => self.last_want = want.want_id,
+                Ok(Message::Answer(answer)) if !answer.wants.is_empty() => self.last_want = answer.want_id,
+                _ => {}
+            }
         }
     }
 
     /// Takes a datagram now, and checks what becomes of it.
     pub fn receive(&mut self, from: SocketAddr, datagram: &[u8]) {
+        self.note_what_answers(datagram);
         if !self.watched {
             self.node.handle_datagram(self.now, from, datagram, &mut self.out);
             return self.collect();
@@ -207,7 +264,7 @@ impl Subject {
         let hour = Duration::from_secs(3_600);
         [self.now, self.now - hour].into_iter().any(|at| {
             let mut twin = Subject::new(config.clone(), *me, at, *seed);
-            twin.receive(from, &first_digest(config, Peer::from(from)));
+            twin.receive(from, &first_digest(config, Peer::from(from), 0, &[]));
             let token =
                 |datagram: &Datagram| Message::decode(&datagram.bytes).ok().and_then(|(header, _)| header.token);
             twin.sent.iter().find_map(token) == Some(echo)
@@ -219,6 +276,7 @@ impl Subject {
             promises::of_generations(&self.node, self.now, self.view.generation, &mut self.last_renewal);
         }
         self.view.follow(&self.node, &self.out.events);
+        self.note_what_it_asks();
         for (to, bytes) in self.out.datagrams().filter(|_| self.watched) {
             promises::of_what_is_sent(&self.node, bytes);
             self.sent.push(Datagram { from: self.script.me.addr(), to, bytes: bytes.to_vec() });
@@ -227,10 +285,10 @@ impl Subject {
     }
 }
 
-fn first_digest(config: &Config, sender: Peer) -> Vec<u8> {
+fn first_digest(config: &Config, sender: Peer, receiver: u32, records: &[u8]) -> Vec<u8> {
     let (cluster, generation) = (&config.cluster, START_MS);
-    let header = Header { key_id: 0, cluster, speaks: 1, sender, generation, receiver: 0, echo: None, token: None };
-    let digest = Digest { id: 1, window: None, rates: Rates::default(), records: &[], padding: 500 };
+    let header = Header { key_id: 0, cluster, speaks: 1, sender, generation, receiver, echo: None, token: None };
+    let digest = Digest { id: 1, window: None, rates: Rates::default(), records, padding: 500 };
     let mut datagram = Vec::new();
     Message::Digest(digest).encode(&header, &mut datagram);
     datagram
