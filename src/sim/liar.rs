@@ -44,12 +44,14 @@ pub enum Lie {
     ThirdParties,
     /// Datagrams that it received earlier, sent again to others and to whoever sent them.
     OldDatagrams,
+    /// In the name of another, from its own address or from the other's: digests whose numbers are far ahead, wants, answers.
+    Impersonation,
 }
 
 impl Lie {
     /// All of them.
-    pub const ALL: [Lie; 5] =
-        [Lie::OwnState, Lie::HugeNumbers, Lie::InventedPeers, Lie::ThirdParties, Lie::OldDatagrams];
+    pub const ALL: [Lie; 6] =
+        [Lie::OwnState, Lie::HugeNumbers, Lie::InventedPeers, Lie::ThirdParties, Lie::OldDatagrams, Lie::Impersonation];
 }
 
 /// An [`Intruder`] that knows the name of the cluster and takes part in it, to lie.
@@ -92,10 +94,14 @@ impl Liar {
     }
 
     fn encode(&mut self, to: SocketAddr, message: &Message<'_>) -> Vec<u8> {
+        self.encode_as((self.me, START_MS), to, message)
+    }
+
+    /// As if this run of this peer said it.
+    fn encode_as(&mut self, (sender, generation): (Peer, u64), to: SocketAddr, message: &Message<'_>) -> Vec<u8> {
         let Heard { receiver, echo, .. } = self.heard.get(&to).copied().unwrap_or_default();
         let key_id = self.seal.key_id();
         let cluster = if key_id == NO_KEY { &self.cluster } else { "" };
-        let (sender, generation) = (self.me, START_MS);
         let header = Header { key_id, cluster, speaks: 1, sender, generation, receiver, echo, token: Some(1) };
         let mut datagram = Vec::new();
         message.encode(&header, &mut datagram);
@@ -178,6 +184,7 @@ impl Liar {
                 let rows: Vec<Row> = (0..INVENTED_AT_ONCE).map(|_| self.invent(now)).collect();
                 self.tell(to, &rows, outbox);
             }
+            Lie::Impersonation => self.impersonate(to, outbox),
             Lie::OldDatagrams => {
                 let Some((from, datagram)) = self.dice.choice(&self.recorded).cloned() else { return };
                 let back = self.dice.bool();
@@ -187,6 +194,30 @@ impl Liar {
                     false => outbox.send(to, datagram),
                 }
             }
+        }
+    }
+
+    /// Says something as if it were another.
+    fn impersonate(&mut self, to: SocketAddr, outbox: &mut Outbox) {
+        let Some(other) = self.somebody().filter(|other| other.peer.addr() != to) else { return };
+        let about = self.somebody().map(|row| self.distorted(row)).unwrap_or(other);
+        let run = (other.peer, other.progress.generation);
+        let mut records = Vec::new();
+        put_row(&mut records, &about, run.1);
+        let want = Want { owner: about.peer, progress: Progress::default(), unfinished: (0, 0) };
+        let mut wants = Vec::new();
+        put_want(&mut wants, &want, run.1);
+        let Heard { digest, .. } = self.heard.get(&to).copied().unwrap_or_default();
+        let (id, rates) = (self.dice.u32(1..), self.rates());
+        let message = match self.dice.u8(0..4) {
+            0 => Message::Want(WantMessage { want_id: id, credit: self.dice.u8(..), wants: &wants }),
+            1 => Message::Answer(Answer { id: digest, want_id: id, credit: 8, wants: &wants, ..Answer::default() }),
+            _ => Message::Digest(Digest { id, window: None, rates, records: &records, padding: 0 }),
+        };
+        let datagram = self.encode_as(run, to, &message);
+        match self.dice.bool() {
+            true => outbox.send_as(other.peer.addr(), to, datagram),
+            false => outbox.send(to, datagram),
         }
     }
 
