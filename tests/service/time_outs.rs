@@ -82,7 +82,9 @@ fn an_answer_that_comes_too_late_is_dropped() {
     let gate = Gate::new(&provider, "slow:1");
     echo(&provider, "fine:1", "fine");
     finds(&caller, "fine:1");
-    timed_out(&caller.act("slow:1,timeout$:20"), ms(20));
+    // Connected before, so that the short call is surely sent.
+    caller.act::<Value>("fine:1").unwrap();
+    timed_out(&caller.act("slow:1,timeout$:200"), ms(200));
     gate.begun();
     gate.open();
     until("it came", || refused(&caller.stats(), "late_response") == 1);
