@@ -8,24 +8,22 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::Error;
-use crate::event::{Event, EventFilter, EventKind};
 use crate::gossiper::Gossiper;
-use crate::peer::Peer;
 use crate::service::actions::Action;
 use crate::service::call::Call;
+use crate::service::cluster;
 use crate::service::config::{ServiceConfig, config};
-use crate::service::directory::{Advertisement, KEY, PATTERNS};
+use crate::service::directory::PATTERNS;
 use crate::service::error::{ActError, Failure};
 use crate::service::message::IntoMessage;
 use crate::service::offering::{ServiceEvent, ServiceInfo};
-use crate::service::pattern::{IntoPattern, Pattern};
+use crate::service::pattern::IntoPattern;
 use crate::service::server::{Connections, Server};
 use crate::service::shared::Shared;
 use crate::service::stats::{ServiceStats, read};
 use crate::service::threads;
 use crate::subscription::Subscription;
-use crate::sync::{self, select};
-use crate::value::Value;
+use crate::sync;
 
 /// Nothing may come for so long before a service that drains is closed. Who has not heard by then that it offers nothing finds nobody
 /// listening, and calls somebody else.
@@ -82,14 +80,14 @@ impl Service {
 
     pub(super) fn start_bound(config: ServiceConfig, bound: Bound, node: &Gossiper) -> Result<Service, Error> {
         let listens = bound.servers.iter().map(|(server, _)| server).find(|server| !server.is_plain);
-        let addr = listens.map(|server| advertised(&config, server.bound, node)).transpose()?;
+        let addr = listens.map(|server| cluster::advertised(&config, server.bound, node)).transpose()?;
         if addr.is_some() {
-            take_place(node)?;
+            cluster::take_place(node)?;
         }
         let shared = Arc::new(Shared::new(node.clone(), addr, config));
         let watched = shared.clone();
-        let events = node.subscribe_to(membership());
-        if let Err(error) = threads::spawn("directory", move || watch(&events, &watched)) {
+        let events = node.subscribe_to(cluster::membership());
+        if let Err(error) = threads::spawn("directory", move || cluster::watch(&events, &watched)) {
             close(&shared, &[]);
             return Err(Error::Thread(error));
         }
@@ -169,7 +167,7 @@ impl Service {
             return Err(config("pattern", format!("{PATTERNS} actions are the most that one service can have")));
         }
         let replaced = shared.actions.add(pattern.clone(), Action::new(handler));
-        let told = self.inner.tell();
+        let told = cluster::tell(&self.inner.shared);
         let dropped = match (&told, replaced) {
             (Ok(()), replaced) => replaced,
             (Err(_), Some(replaced)) => shared.actions.add(pattern, replaced),
@@ -194,7 +192,7 @@ impl Service {
             return Err(Error::Stopped);
         }
         let removed = shared.actions.remove(&pattern);
-        let told = if removed.is_some() { self.inner.tell() } else { Ok(()) };
+        let told = if removed.is_some() { cluster::tell(&self.inner.shared) } else { Ok(()) };
         drop(telling);
         told.map(|()| removed.is_some())
     }
@@ -347,25 +345,6 @@ impl std::fmt::Debug for Service {
     }
 }
 
-impl Inner {
-    /// Tells the other nodes what is offered now.
-    fn tell(&self) -> Result<(), Error> {
-        let shared = &self.shared;
-        let Some(addr) = shared.addr.filter(|_| !shared.is_withdrawn()) else { return Ok(()) };
-        let patterns: Vec<String> = shared.offered().iter().map(Pattern::to_string).collect();
-        if patterns.len() > PATTERNS {
-            let problem =
-                format!("{PATTERNS} patterns are the most that can be told, and within the pins these are more");
-            return Err(config("pattern", problem));
-        }
-        let told = match patterns.is_empty() {
-            true => None,
-            false => Some(Value::encode(&Advertisement { addr: addr.to_string(), patterns })?),
-        };
-        shared.node.publish(KEY, told)
-    }
-}
-
 impl Drop for Inner {
     fn drop(&mut self) {
         close(&self.shared, &self.servers);
@@ -387,70 +366,4 @@ fn close(shared: &Shared, servers: &[Server]) {
     servers.iter().for_each(Server::close);
     shared.directory.close();
     shared.actions.clear();
-}
-
-fn take_place(node: &Gossiper) -> Result<(), Error> {
-    if node.take_service_place() {
-        return Ok(());
-    }
-    let problem = "another service listens on it, and a node can tell of one; give each a node of its own";
-    Err(config("node", problem.to_owned()))
-}
-
-/// Where others reach it.
-fn advertised(settings: &ServiceConfig, bound: SocketAddr, node: &Gossiper) -> Result<SocketAddr, Error> {
-    let mut addr = settings.advertise.unwrap_or(bound);
-    if addr.port() == 0 {
-        addr.set_port(bound.port());
-    }
-    if addr.ip().is_unspecified() {
-        addr.set_ip(node.peer().addr().ip());
-    }
-    Ok(addr)
-}
-
-fn membership() -> EventFilter {
-    let kinds = [
-        EventKind::PeerAlive,
-        EventKind::PeerFailed,
-        EventKind::PeerLeft,
-        EventKind::PeerForgotten,
-        EventKind::Update,
-        EventKind::Delete,
-        EventKind::Expire,
-        EventKind::NewPeer,
-    ];
-    EventFilter::all().kinds(kinds).key_prefix(KEY)
-}
-
-/// Follows what the other nodes tell, until the node stops or the service is closed.
-fn watch(events: &Subscription, shared: &Shared) {
-    let node = &shared.node;
-    let me = node.peer();
-    refresh_all(shared);
-    loop {
-        let event = select! {
-            recv(events.receiver()) -> event => event,
-            recv(shared.ended) -> _ => return,
-        };
-        if events.missed() > 0 {
-            refresh_all(shared);
-        }
-        match event {
-            Ok(Event::Stopped { .. }) | Err(_) => break,
-            Ok(event) => {
-                if let Some(peer) = event.peer().filter(|peer| *peer != me) {
-                    shared.directory.refresh(node, peer);
-                }
-            }
-        }
-    }
-    // The node has stopped: nobody is found any more.
-    shared.directory.close();
-}
-
-fn refresh_all(shared: &Shared) {
-    let peers: Vec<Peer> = shared.node.peers().iter().map(|info| info.peer).collect();
-    shared.directory.keep_only(&peers);
-    peers.iter().for_each(|peer| shared.directory.refresh(&shared.node, *peer));
 }

@@ -72,6 +72,8 @@ mod caller;
 mod requests;
 mod server;
 // Face.
+mod cluster;
+mod attempt;
 mod call;
 mod handle;
 mod builder;

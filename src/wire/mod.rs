@@ -4,6 +4,7 @@
 
 mod deltas;
 mod envelope;
+mod fields;
 #[cfg(feature = "encryption")]
 mod keys;
 #[cfg(not(feature = "encryption"))]
