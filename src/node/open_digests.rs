@@ -1,23 +1,26 @@
 //! The ids of this node's digests that are not answered yet.
 
-/// Digests of this node's own accord whose answers are waited for: the partners of five rounds, with 15 windows each.
-const OWN: usize = 256;
-/// Digests that answer what nobody has proved: as many newcomers as ask at once, or somebody who repeats what they once asked. These
-/// drive out one another, and none of this node's own.
-const OFFERED: usize = 256;
+use std::collections::VecDeque;
 
-/// Each id is drawn from one count, waited for until its answer or so many later ones, and answered once.
+/// Digests to those who proved themselves or whom this node chose: more than go out in the time of an answer with 16 partners, a dozen
+/// windows for each, and news. 4 kB, where nobody answers.
+const MOST_OWN: usize = 1_024;
+/// Digests that answer what nobody has proved: as many newcomers as ask at once, or somebody who repeats what they once asked. These
+/// drive out one another, and none of the others.
+const MOST_OFFERED: usize = 256;
+
+/// Each id is drawn from one count, waited for until its answer or until there are too many later ones, and answered once.
 #[derive(Debug)]
 pub(super) struct OpenDigests {
     last_id: u32,
-    own: Ids<OWN>,
-    offered: Ids<OFFERED>,
+    own: VecDeque<u32>,
+    offered: VecDeque<u32>,
 }
 
 impl OpenDigests {
     /// Counts on from `last_id`, which should be drawn: who can guess an id can answer in another's place.
     pub(super) fn new(last_id: u32) -> Self {
-        OpenDigests { last_id, own: Ids([0; OWN]), offered: Ids([0; OFFERED]) }
+        OpenDigests { last_id, own: VecDeque::new(), offered: VecDeque::new() }
     }
 
     /// The id that the next digest will have.
@@ -26,52 +29,34 @@ impl OpenDigests {
         self.last_id.wrapping_add(1).max(1)
     }
 
-    /// A digest goes out, of this node's own accord or to somebody who has not proved itself. Returns its id.
+    /// A digest goes out, to somebody who is proved or chosen, or else as an offer. Returns its id.
     pub(super) fn open(&mut self, is_own: bool) -> u32 {
         self.last_id = self.next_id();
-        match is_own {
-            true => self.own.put(self.last_id),
-            false => self.offered.put(self.last_id),
+        let (ids, most) = if is_own { (&mut self.own, MOST_OWN) } else { (&mut self.offered, MOST_OFFERED) };
+        if ids.len() == most {
+            ids.pop_front();
         }
+        ids.push_back(self.last_id);
         self.last_id
     }
 
     /// Whether an answer to this digest is waited for.
     pub(super) fn is_open(&self, id: u32) -> bool {
-        self.own.has(id) || self.offered.has(id)
+        self.own.contains(&id) || self.offered.contains(&id)
     }
 
     /// An answer came. Returns whether it was waited for: true once.
     pub(super) fn close(&mut self, id: u32) -> bool {
-        self.own.take(id) || self.offered.take(id)
+        [&mut self.own, &mut self.offered].into_iter().any(|ids| {
+            let place = ids.iter().position(|other| *other == id);
+            place.and_then(|place| ids.remove(place)).is_some()
+        })
     }
 
     /// Nothing is waited for any more.
     pub(super) fn close_all(&mut self) {
-        self.own.0.fill(0);
-        self.offered.0.fill(0);
-    }
-}
-
-/// The place of an id is its remainder; the later of two drives out the earlier.
-#[derive(Debug)]
-struct Ids<const N: usize>([u32; N]);
-
-impl<const N: usize> Ids<N> {
-    fn put(&mut self, id: u32) {
-        self.0[id as usize % N] = id;
-    }
-
-    fn has(&self, id: u32) -> bool {
-        id != 0 && self.0[id as usize % N] == id
-    }
-
-    fn take(&mut self, id: u32) -> bool {
-        let had = self.has(id);
-        if had {
-            self.0[id as usize % N] = 0;
-        }
-        had
+        self.own.clear();
+        self.offered.clear();
     }
 }
 
@@ -96,12 +81,15 @@ mod tests {
 
     /// Whoever repeats what newcomers once asked does not have this node forget what it asked itself, and not for ever what it offered.
     #[test]
-    fn what_is_offered_drives_out_nothing_of_its_own() {
+    fn what_is_offered_drives_out_nothing_else() {
         let mut digests = OpenDigests::new(7);
-        let own = digests.open(true);
-        let offered: Vec<u32> = (0..1_000).map(|_| digests.open(false)).collect();
-        assert!(digests.is_open(own));
-        let open: Vec<u32> = offered.iter().copied().filter(|id| digests.is_open(*id)).collect();
-        assert_eq!(open, offered[1_000 - OFFERED..]);
+        let (mut own, mut offered) = (Vec::new(), Vec::new());
+        for _ in 0..4 * MOST_OWN {
+            own.push(digests.open(true));
+            offered.extend((0..255).map(|_| digests.open(false)));
+        }
+        let open = |ids: &[u32]| ids.iter().copied().filter(|id| digests.is_open(*id)).collect::<Vec<_>>();
+        assert_eq!(open(&own), own[own.len() - MOST_OWN..]);
+        assert_eq!(open(&offered), offered[offered.len() - MOST_OFFERED..]);
     }
 }

@@ -80,7 +80,8 @@ impl Node {
         }
         let for_this_run = header.receiver == run_hash(me, self.generation());
         let proved = header.echo.is_some_and(|echo| self.proof.is_proved(now, from, echo));
-        let is_fresh = for_this_run && self.is_fresh(from, header, message, proved);
+        let is_awaited = self.is_awaited(now, message);
+        let is_fresh = for_this_run && is_awaited && self.is_fresh(from, header, message, proved);
         let path = match is_fresh {
             true => self.path_back(now, from, header, len, proved),
             false => self.unproved_path_back(now, from, header, len),
@@ -93,7 +94,7 @@ impl Node {
             self.meet_twin(now, &sender, out);
             return Err(Refusal::OwnMessage);
         }
-        if !self.is_awaited(now, message) {
+        if !is_awaited {
             return Err(Refusal::NotAsked);
         }
         let sent_before = self.stats.bytes_sent;
@@ -153,14 +154,11 @@ impl Node {
         }
     }
 
-    /// Whether a message that was made for this run comes for the first time, as far as that can be told.
+    /// Whether a message that was made for this run, and that is waited for if it answers something, comes for the first time, as far
+    /// as that can be told.
     fn is_fresh(&mut self, from: SocketAddr, header: &Header<'_>, message: &Message<'_>, proved: bool) -> bool {
-        let is_first = self.is_first(from, header, message, proved);
-        match message {
-            // What was asked is answered once, also by one of whom nothing else is known yet.
-            Message::Answer(answer) => self.open_digests.is_open(answer.id),
-            _ => is_first,
-        }
+        // What was asked is answered once, also by one of whom nothing else is known yet.
+        self.is_first(from, header, message, proved) || matches!(message, Message::Answer(_))
     }
 
     /// Whether a run that is known, at an address that is proved, asks for something for the first time: that is noted. Of others

@@ -22,9 +22,10 @@ const MIN_PATIENCE: Duration = Duration::from_millis(20);
 const MAX_PATIENCE: Duration = Duration::from_secs(1);
 const FIRST_PATIENCE: Duration = Duration::from_millis(100);
 /// What comes later than this after its request was delayed on purpose or by a pause, and is not waited for any more.
-const MAX_DELAY: Duration = Duration::from_secs(4);
-/// Requests that were repeated and may still be answered. Beyond that the oldest gives way: what answers it is asked for again.
-const MAX_OVERTAKEN: usize = 4 * MAX_SESSIONS;
+const MAX_DELAY: Duration = Duration::from_secs(10);
+/// Requests that were repeated and may still be answered: all of eight seconds, once it is known how slow the path is. Beyond that the
+/// oldest gives way: what answers it is asked for again.
+const MAX_OVERTAKEN: usize = 8 * MAX_SESSIONS;
 
 /// One request and what has come of it.
 #[derive(Clone, Debug)]
@@ -139,7 +140,10 @@ impl CatchUp {
     /// A datagram of the answer came. At the end of the answer the session is returned if there is more to ask for, with the
     /// credit that the next request should have.
     pub fn arrived(&mut self, now: Instant, id: u32, sequence: u8, end: End) -> Option<Session> {
-        let index = self.sessions.iter().position(|session| session.id == id)?;
+        let Some(index) = self.sessions.iter().position(|session| session.id == id) else {
+            self.arrived_late(now, id, sequence);
+            return None;
+        };
         let patience = self.patience();
         let session = &mut self.sessions[index];
         if session.next_sequence == 0 && !session.lossy {
@@ -188,6 +192,14 @@ impl CatchUp {
         None
     }
 
+    /// An answer begins after its request was given up: the path is slower than it was thought to be.
+    fn arrived_late(&mut self, now: Instant, id: u32, sequence: u8) {
+        let asked = self.overtaken.iter().find(|(past, _)| *past == id).map(|(_, asked)| *asked);
+        if let Some(asked) = asked.filter(|_| sequence == 0) {
+            self.round_trip = self.round_trip.max(Some(now - asked));
+        }
+    }
+
     fn overtake(&mut self, session: &Session) {
         if self.overtaken.len() == MAX_OVERTAKEN {
             self.overtaken.pop_front();
@@ -204,6 +216,9 @@ impl CatchUp {
     pub fn shift(&mut self, gap: Duration) {
         for session in &mut self.sessions {
             session.deadline = session.deadline + gap;
+        }
+        for (_, asked) in &mut self.overtaken {
+            *asked = *asked + gap;
         }
     }
 
@@ -254,16 +269,19 @@ mod tests {
     #[test]
     fn what_was_overtaken_is_awaited_for_a_while() {
         let mut catch_up = CatchUp::new(64, 0);
-        for request in 1..=40 {
+        for request in 1..=80 {
             catch_up.begin(at(0), addr(1), true, vec![peer(2)], 8, 0);
             assert!(catch_up.is_awaited(at(0), request));
             assert!(catch_up.overdue(at(100)).is_some());
-            assert!(catch_up.is_awaited(at(3_999), request) && !catch_up.is_awaited(at(4_000), request));
+            assert!(catch_up.is_awaited(at(9_999), request) && !catch_up.is_awaited(at(10_000), request));
         }
-        assert!(!catch_up.is_awaited(at(100), 8) && catch_up.is_awaited(at(100), 9), "of 40 the latest 32");
-        catch_up.begin(at(200), addr(1), true, vec![peer(2)], 8, 0);
-        assert!(catch_up.arrived(at(201), 41, 0, End::Complete).is_none());
-        assert!(!catch_up.is_awaited(at(201), 41), "answered in full");
+        assert!(!catch_up.is_awaited(at(100), 16) && catch_up.is_awaited(at(100), 17), "of 80 the latest 64");
+        // What comes then tells how slow the path is, and the next request is given the time.
+        assert!(catch_up.arrived(at(240), 80, 0, End::Complete).is_none());
+        catch_up.begin(at(1_000), addr(1), true, vec![peer(2)], 8, 0);
+        assert_eq!(catch_up.next_deadline(), Some(at(1_000 + 4 * 240)));
+        assert!(catch_up.arrived(at(1_201), 81, 0, End::Complete).is_none());
+        assert!(!catch_up.is_awaited(at(1_201), 81), "answered in full");
     }
 
     #[test]

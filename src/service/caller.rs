@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::service::lock::{Condvar, Mutex, MutexGuard};
 use crate::service::outbox::Outbox;
 use crate::service::shared::Shared;
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicBool, AtomicU64, Ordering};
 
 /// Requests of one connection that may be under way; its reader waits before it takes in more.
 const IN_FLIGHT: usize = 1_024;
@@ -21,8 +21,10 @@ pub(super) struct Caller {
     pub(super) outbox: Arc<Outbox>,
     in_flight: Mutex<InFlight>,
     finished: Condvar,
-    /// When a line came last, in milliseconds since 1970.
+    /// When a line came last, or it was taken in, in milliseconds since 1970.
     used: AtomicU64,
+    /// Whether it may call, as far as that has to be shown.
+    is_proven: AtomicBool,
 }
 
 #[derive(Default)]
@@ -34,8 +36,19 @@ struct InFlight {
 
 impl Caller {
     /// `now` is in milliseconds since 1970.
-    pub(super) fn new(id: u64, addr: SocketAddr, outbox: Arc<Outbox>, now: u64) -> Caller {
-        Caller { id, addr, outbox, in_flight: Mutex::default(), finished: Condvar::new(), used: AtomicU64::new(now) }
+    pub(super) fn new(id: u64, addr: SocketAddr, outbox: Arc<Outbox>, now: u64, is_proven: bool) -> Caller {
+        let (used, is_proven) = (AtomicU64::new(now), AtomicBool::new(is_proven));
+        Caller { id, addr, outbox, in_flight: Mutex::default(), finished: Condvar::new(), used, is_proven }
+    }
+
+    /// It has shown that it may call.
+    pub(super) fn prove(&self, now: u64) {
+        self.use_at(now);
+        self.is_proven.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_proven(&self) -> bool {
+        self.is_proven.load(Ordering::Relaxed)
     }
 
     /// A line came.
@@ -43,7 +56,7 @@ impl Caller {
         self.used.store(now, Ordering::Relaxed);
     }
 
-    /// When a line came last, if no request is under way.
+    /// Since when nothing came, if no request is under way.
     pub(super) fn idle_since(&self) -> Option<u64> {
         (self.in_flight.lock().requests == 0).then(|| self.used.load(Ordering::Relaxed))
     }

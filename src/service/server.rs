@@ -23,6 +23,8 @@ const BACK_OFF: Duration = Duration::from_millis(100);
 const OUTBOX_BYTES: usize = 1 << 20;
 /// Whoever has a connection that must not be used any more, because keys have changed, is told so and has so long to close it.
 const LEAVING_TIME: Duration = Duration::from_secs(5);
+/// So many milliseconds a handshake has, if there are too many connections; a caller waits about as long for it.
+const PROVING_MS: u64 = 1_000;
 /// How long closing waits for the thread that takes connections in, which has nothing else to do.
 const CLOSING_TIME: Duration = Duration::from_secs(1);
 
@@ -109,7 +111,7 @@ fn take_in(listener: &TcpListener, is_plain: bool, connections: &Arc<Connections
         if let Err(error) = started {
             shared.counters.refuse("connection_failed", None, &error);
             // Descriptors may be what there are too few of.
-            connections.close_idle();
+            connections.close_idle(shared);
             // Or until it is closed.
             let _ = shared.ended.recv_timeout(BACK_OFF);
         }
@@ -127,7 +129,7 @@ fn start_connection(
         // It is closed again already.
         return Ok(());
     }
-    if !connections.make_room(shared.config.connections) {
+    if !connections.make_room(shared) {
         shared.counters.refuse("too_many_connections", Some(addr), &"none of those that are open is idle");
         return Ok(());
     }
@@ -135,9 +137,8 @@ fn start_connection(
     let outbox = Outbox::new(&stream, OUTBOX_BYTES);
     let id = connections.last_id.fetch_add(1, Ordering::Relaxed);
     let taken = (!is_plain).then(|| Taken::now(&shared.keys));
-    // Whoever has to prove that it is a member gives way to those who did.
-    let used = if taken.is_none_or(|taken| taken.takes_plain) { shared.milliseconds(sync::now()) } else { 0 };
-    let caller = Arc::new(Caller::new(id, addr, outbox, used));
+    let is_proven = taken.is_none_or(|taken| taken.takes_plain);
+    let caller = Arc::new(Caller::new(id, addr, outbox, shared.milliseconds(sync::now()), is_proven));
     connections.open.lock().insert(id, caller.clone());
     if shared.is_closed() {
         caller.outbox.close();
@@ -158,8 +159,7 @@ fn greet(stream: &Arc<TcpStream>, taken: Option<Taken>, caller: &Caller, shared:
     let Some(taken) = taken else { return Some(Greeted::plain(stream)) };
     match greeting::answer(stream, &shared.keys, taken) {
         Ok(mut greeted) => {
-            // From here on it counts as idle, as any other.
-            caller.use_at(shared.milliseconds(sync::now()));
+            caller.prove(shared.milliseconds(sync::now()));
             if let Some(session) = greeted.session.take() {
                 caller.outbox.seal(session);
             }
@@ -262,20 +262,29 @@ impl Connections {
         open.iter().for_each(|caller| caller.outbox.close());
     }
 
-    /// Closes the connection that was idle the longest if there are so many. False if none is idle.
-    fn make_room(&self, most: usize) -> bool {
+    /// Closes a connection if there are as many as there may be. False if none is idle.
+    fn make_room(&self, shared: &Shared) -> bool {
         let mut open = self.open.lock();
-        open.len() < most || Connections::close_one(&mut open)
+        open.len() < shared.config.connections || Connections::close_one(&mut open, shared)
     }
 
-    /// Closes the one that was idle the longest, if any is.
-    fn close_idle(&self) {
-        Connections::close_one(&mut self.open.lock());
+    /// Closes one, if any is idle.
+    fn close_idle(&self, shared: &Shared) {
+        Connections::close_one(&mut self.open.lock(), shared);
     }
 
-    fn close_one(open: &mut HashMap<u64, Arc<Caller>>) -> bool {
-        let idle = open.iter().filter_map(|(id, caller)| Some((caller.idle_since()?, *id)));
-        let Some((_, id)) = idle.min() else { return false };
+    /// Whoever has not shown that it is a member gives way to those who have, but not before it could: unless there are many of them,
+    /// it has a second. Otherwise newcomers would push each other out, and not who is idle.
+    fn close_one(open: &mut HashMap<u64, Arc<Caller>>, shared: &Shared) -> bool {
+        let longest = |is_proven| {
+            let those = open.iter().filter(|(_, caller)| caller.is_proven() == is_proven);
+            those.filter_map(|(id, caller)| Some((caller.idle_since()?, *id))).min()
+        };
+        let (proven, unproven) = (longest(true), longest(false));
+        let latest = shared.milliseconds(sync::now()).saturating_sub(PROVING_MS);
+        let are_many = || open.values().filter(|caller| !caller.is_proven()).count() > shared.config.connections / 8;
+        let gives_way = unproven.filter(|(since, _)| *since < latest || are_many());
+        let Some((_, id)) = gives_way.or(proven).or(unproven) else { return false };
         if let Some(caller) = open.remove(&id) {
             caller.outbox.close();
         }

@@ -10,6 +10,7 @@ use grapevine::instant::Instant;
 use grapevine::node::{Node, Output};
 use grapevine::sim::Sim;
 pub use grapevine::sim::{Faults, START_MS};
+use grapevine::stats::Refusal;
 use grapevine::wire::{Message, run_hash};
 use grapevine::{Error, Event, Peer};
 
@@ -137,8 +138,12 @@ impl Net {
             }
             _ => None,
         };
-        let datagram = id.map_or_else(|| datagram.to_vec(), |id| in_answer_to(id, datagram));
-        self.hand_as_it_is(at, from, &made_for(self.run_hash(at), &datagram))
+        let Some(id) = id else { return self.hand_as_it_is(at, from, &made_for(self.run_hash(at), datagram)) };
+        let not_asked = |net: &Net| net.node(at).stats().refused.get(Refusal::NotAsked);
+        let before = not_asked(self);
+        let said = self.hand_as_it_is(at, from, &made_for(self.run_hash(at), &in_answer_to(id, datagram)));
+        assert_eq!(not_asked(self), before, "it waits for this");
+        said
     }
 
     fn run_hash(&self, at: Peer) -> u32 {
@@ -151,16 +156,21 @@ impl Net {
         self.hand_as_it_is(at, from, &first).iter().find_map(|(_, datagram)| asked(datagram))
     }
 
-    /// Has a node want what somebody claims to have of this owner, or else of some other peer. Returns the id of the want, or of the
+    /// Has a node want what somebody claims to have of this owner, or else of any other peer. Returns the id of the want, or of the
     /// last one, which is then still open.
     fn draw_want(&mut self, at: Peer, from: SocketAddr, owner: Option<Peer>) -> Option<u32> {
-        let ring = self.node(at).ring();
-        let mut rows = owner.and_then(|owner| ring.member(owner).map(|member| member.row(owner))).into_iter();
-        let mut row = rows.next().or_else(|| ring.members().next().map(|(peer, member)| member.row(peer)))?;
-        row.heartbeat = 0;
-        row.progress.max = row.progress.max.saturating_add(1_000);
-        let claim = self.forger(at, from).digest_of(None, &[row], 800);
-        self.hand_as_it_is(at, from, &made_for(self.run_hash(at), &claim));
+        let mut rows: Vec<_> = self.node(at).ring().members().map(|(peer, member)| member.row(peer)).collect();
+        rows.sort_by_key(|row| Some(row.peer) != owner);
+        for mut row in rows {
+            row.heartbeat = 0;
+            row.progress.max = row.progress.max.max(row.progress.floor).saturating_add(1_000);
+            let claim = self.forger(at, from).digest_of(None, &[row], 800);
+            let drawn = self.hand_as_it_is(at, from, &made_for(self.run_hash(at), &claim));
+            let wanted = drawn.iter().find(|(_, datagram)| !wants(datagram).is_empty());
+            if let Some(id) = wanted.and_then(|(_, datagram)| asked(datagram)) {
+                return Some(id);
+            }
+        }
         self.1.get(&at).copied()
     }
 

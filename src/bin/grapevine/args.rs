@@ -9,7 +9,7 @@ use clap_complete::Shell;
 use grapevine::Peer;
 
 use crate::failure::Failure;
-use crate::secrets;
+use crate::key_like;
 
 /// Cluster membership, failure detection and shared state, by gossip over UDP; and services on top of it.
 ///
@@ -31,12 +31,13 @@ impl Args {
         let matches = command.try_get_matches_from_mut(std::env::args_os());
         let args = matches.and_then(|matches| Args::from_arg_matches(&matches));
         args.unwrap_or_else(|error| {
-            if error.use_stderr() && std::env::args_os().any(|argument| secrets::is_like_a_key(&argument)) {
-                // The error would show it.
-                Failure::Usage(format!("an argument {}", secrets::LOOKS_LIKE_A_KEY)).report();
-                std::process::exit(2);
+            let error = error.format(&mut command);
+            if error.use_stderr() && key_like::is_shown_in(&error.to_string()) {
+                // Reported without it.
+                Failure::Usage(error.to_string()).report();
+                std::process::exit(error.exit_code());
             }
-            error.format(&mut command).exit()
+            error.exit()
         })
     }
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use grapevine::Error;
 
+use crate::key_like;
 use crate::plain::printable;
 
 /// One line for standard error: what, why, what to do.
@@ -25,12 +26,16 @@ impl Failure {
         Failure::Failed(what.to_string())
     }
 
-    /// Says why, and with which status the program ends.
+    /// Says why, and with which status the program ends. What looks like a key is not shown.
     pub fn report(self) -> ExitCode {
         let (text, status) = match self {
             Failure::Usage(text) => (text, 2),
             Failure::Failed(text) => (text, 1),
             Failure::NobodyReads => return ExitCode::SUCCESS,
+        };
+        let text = match key_like::is_shown_in(&text) {
+            true => format!("an argument or variable {}", key_like::LOOKS_LIKE_A_KEY),
+            false => text,
         };
         // Where nobody can be told, the status tells.
         let _ = writeln!(io::stderr(), "grapevine: {}", printable(&text));

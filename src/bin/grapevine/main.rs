@@ -10,6 +10,7 @@ compile_error!("the program `grapevine` talks over Unix sockets; on other system
 
 // From bottom to top: each names only those above it here.
 mod plain;
+mod key_like;
 mod failure;
 mod secrets;
 mod json;

@@ -1,6 +1,5 @@
 //! Keys as they come to the program, which are shown nowhere, whatever place they are given in.
 
-use std::ffi::OsStr;
 use std::path::Path;
 
 use grapevine::key_file::KeyFile;
@@ -9,13 +8,7 @@ use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 use crate::failure::Failure;
-
-/// What is about as long as a key could be one, also with a few characters that no key has.
-const KEY_CHARACTERS: std::ops::RangeInclusive<usize> = 40..=48;
-const WRONG_CHARACTERS: usize = 3;
-
-pub const LOOKS_LIKE_A_KEY: &str =
-    "looks like a key: keys are not given on the command line, where others see them, but in files";
+use crate::key_like::{LOOKS_LIKE_A_KEY, is_like_a_key};
 
 /// The file that an argument names, unless the argument is a key itself.
 pub fn file(argument: &str, path: &Path) -> Result<KeyFile, Failure> {
@@ -23,13 +16,6 @@ pub fn file(argument: &str, path: &Path) -> Result<KeyFile, Failure> {
         return Err(Failure::Usage(format!("{argument}: that is no file, and {LOOKS_LIKE_A_KEY}")));
     }
     Ok(KeyFile::new(path))
-}
-
-/// Whether an argument looks like a key, which it cannot be.
-pub fn is_like_a_key(argument: &OsStr) -> bool {
-    let bytes = argument.as_encoded_bytes();
-    let wrong = bytes.iter().filter(|byte| !byte.is_ascii_alphanumeric() && !b"+/=-_".contains(byte)).count();
-    KEY_CHARACTERS.contains(&bytes.len()) && wrong <= WRONG_CHARACTERS
 }
 
 /// The key id that an argument is. What it is otherwise is not shown: it may be a key by mistake.

@@ -96,11 +96,29 @@ fn files_that_are_refused() {
 #[test]
 fn a_key_among_the_arguments_is_not_shown() {
     let key = new_key().to_base64().to_string();
-    for before in [&[][..], &["keyring"], &["keyring", "frob"], &["agent", "--cluster", "a", "b"], &["leave"]] {
-        let told = run(&[before, &[&*key]].concat()).misused();
-        assert!(told.starts_with("an argument looks like a key: ") && !told.contains(&key[..8]), "{told}");
+    let given = |mark: &str| format!("{mark}{key}");
+    let interval = given("--interval=");
+    let wrong: [&[&str]; 7] = [
+        &[&key],
+        &["keyring", &key],
+        &["agent", &key],
+        &["agent", &interval],
+        &["agent", "--bind", &key],
+        &["agent", "--listen", "127.0.0.1:0", "--pin", &key],
+        &["set", "a", "1", "--ttl", &key],
+    ];
+    for args in wrong {
+        let ended = run(args);
+        assert!(ended.status == Some(2) && !ended.err.is_empty() && !ended.err.contains(&key[..8]), "{ended:?}");
     }
+    let told = run(wrong[0]).misused();
+    assert!(told.starts_with("an argument or variable looks like a key: "), "{told}");
+    let ended = Process::start(program(&["agent"]).env("GRAPEVINE_INTERVAL", &key)).end();
+    assert!(!ended.misused().contains(&key[..8]));
     assert!(run(&["keyring", "frob"]).refused().contains("frob"));
+    // Others that are as long are shown.
+    let host = "my-grapevine-node-0.example-cluster.com:9000";
+    assert!(run(&["leave", host]).refused().contains(host));
 }
 
 #[test]

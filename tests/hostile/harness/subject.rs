@@ -167,17 +167,22 @@ impl Subject {
         self.last_digest
     }
 
-    /// The id of its last want, unless that was answered: then somebody claims to have more of this owner.
+    /// The id of a want: somebody claims to have more of this owner, or else of any other. If nothing of that is asked for, all of it
+    /// is under way already: then the id of its last want.
     fn draw_want(&mut self, owner: Option<Peer>) -> u32 {
-        let member = owner.and_then(|owner| Some((owner, self.node.ring().member(owner)?)));
-        if let (0, Some((owner, member))) = (self.last_want, member) {
-            let mut row = member.row(owner);
+        let mut rows: Vec<_> = self.node.ring().members().map(|(peer, member)| member.row(peer)).collect();
+        rows.sort_by_key(|row| Some(row.peer) != owner);
+        for mut row in rows {
             row.heartbeat = 0;
-            row.progress.max = row.progress.max.saturating_add(1_000);
+            row.progress.max = row.progress.max.max(row.progress.floor).saturating_add(1_000);
             let mut records = Vec::new();
             put_row(&mut records, &row, START_MS);
             let claim = first_digest(&self.script.config, Peer::from(STRANGER), self.run_hash(), &records);
+            let before = self.last_want;
             self.receive(STRANGER, &claim);
+            if self.last_want != before {
+                break;
+            }
         }
         self.last_want
     }
