@@ -89,6 +89,18 @@ pub fn all(rows: &[u8]) -> Vec<Measurement> {
     all
 }
 
+/// The repetitions of these, each with its number. Those that are compared with each other alternate, so that a machine which becomes
+/// slower meets both.
+pub fn in_turn(measurements: &[Measurement], options: &Options) -> Vec<(Measurement, usize)> {
+    let all = measurements.iter().flat_map(|one| (1..=plan(*one, options).repeat).map(|number| (*one, number)));
+    let mut all: Vec<_> = all.collect();
+    all.sort_by_key(|(measurement, number)| match measurement {
+        Measurement::IdleKeyed => (Measurement::Idle, *number),
+        other => (*other, *number),
+    });
+    all
+}
+
 /// How a measurement is taken.
 pub struct Plan {
     /// The children of one repetition, in their order, with their command lines.

@@ -86,44 +86,42 @@ pub fn measure(options: &Options) -> Outcome<Results> {
     let is_build = |one: &Measurement| matches!(one, Measurement::Sizes | Measurement::SizesKeyed);
     let has_children = measurements.iter().any(|one| !is_build(one));
     let peer = if options.peer && has_children { Some(build_peer()?) } else { None };
-    for measurement in measurements {
+    let (builds, runs): (Vec<_>, Vec<_>) = measurements.into_iter().partition(is_build);
+    for (measurement, number) in plan::in_turn(&runs, options) {
         let plan = plan::plan(measurement, options);
-        if is_build(&measurement) {
-            for (library, _) in plan.children {
-                eprintln!("{}: building a minimal node", library.name());
-                let sizes = sizes(measurement, library).map_err(|error| error.to_string());
-                results.add(measurement, library, "minimal node", sizes);
+        let mut children = Vec::new();
+        for (library, line) in &plan.children {
+            if *library != Library::Ours && measurement == Measurement::Thousand && !has_memory() {
+                let note = "chitchat was not run with 1,000 nodes: less than 16 GiB of memory are free";
+                results.notes.push(note.to_owned());
+                continue;
             }
-            continue;
-        }
-        for number in 1..=plan.repeat {
-            let mut children = Vec::new();
-            for (library, line) in &plan.children {
-                if *library != Library::Ours && measurement == Measurement::Thousand && !has_memory() {
-                    let note = "chitchat was not run with 1,000 nodes: less than 16 GiB of memory are free";
-                    results.notes.push(note.to_owned());
-                    continue;
-                }
-                let mut command = match (library, &peer) {
-                    (Library::Ours, _) => Command::new(&ours),
-                    (_, Some(peer)) => Command::new(peer),
-                    (_, None) => continue,
-                };
-                if *library == Library::Ours {
-                    command.arg("--child");
-                }
-                command.args(line.split_whitespace());
-                children.push(Child { library: *library, line, command, number, of: plan.repeat });
-            }
-            let ended: Vec<Ended<'_>> = if plan.together {
-                run_together(children)
-            } else {
-                // In turn, so that whatever else the machine does meets all of them.
-                children.into_iter().map(Child::run).collect()
+            let mut command = match (library, &peer) {
+                (Library::Ours, _) => Command::new(&ours),
+                (_, Some(peer)) => Command::new(peer),
+                (_, None) => continue,
             };
-            for (library, line, outcome) in ended {
-                results.add(measurement, library, line, outcome);
+            if *library == Library::Ours {
+                command.arg("--child");
             }
+            command.args(line.split_whitespace());
+            children.push(Child { library: *library, line, command, number, of: plan.repeat });
+        }
+        let ended: Vec<Ended<'_>> = if plan.together {
+            run_together(children)
+        } else {
+            // In turn, so that whatever else the machine does meets all of them.
+            children.into_iter().map(Child::run).collect()
+        };
+        for (library, line, outcome) in ended {
+            results.add(measurement, library, line, outcome);
+        }
+    }
+    for measurement in builds {
+        for (library, _) in plan::plan(measurement, options).children {
+            eprintln!("{}: building a minimal node", library.name());
+            let sizes = sizes(measurement, library).map_err(|error| error.to_string());
+            results.add(measurement, library, "minimal node", sizes);
         }
     }
     Ok(results)

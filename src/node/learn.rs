@@ -133,7 +133,7 @@ impl Node {
                 // What the earlier run gave and counted says nothing of this one.
                 member.token = None;
                 member.proved_until = Instant::ZERO;
-                member.asked = Default::default();
+                (member.asked, member.asked_elsewhere) = Default::default();
             });
         } else {
             self.ring.insert(now, peer, row.heartbeat, generation);

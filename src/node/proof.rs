@@ -6,6 +6,7 @@
 
 use std::hash::Hasher;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -46,7 +47,8 @@ impl Proof {
         let mut hasher = SipHasher13::new_with_keys(self.secret.0, self.secret.1);
         hasher.write(&Peer::from(addr).to_wire());
         hasher.write_u64(epoch);
-        hasher.finish()
+        // 0 is no token.
+        hasher.finish().max(1)
     }
 }
 
@@ -89,7 +91,7 @@ impl Node {
         Path {
             to,
             receiver: member.map_or(0, |member| run_hash(peer, member.replica.progress().generation)),
-            echo: member.and_then(|member| member.token),
+            echo: member.and_then(|member| member.token).map(NonZeroU64::get),
             token: (!proved).then(|| self.proof.token(now, to)),
             allowance: usize::MAX,
         }
@@ -120,7 +122,7 @@ impl Node {
         let Some(member) = self.member_at(from, header) else {
             return if proved { Path { token: None, allowance: usize::MAX, ..path } } else { path };
         };
-        let echo = member.token;
+        let echo = member.token.map(NonZeroU64::get);
         if !proved {
             return Path { echo, ..path };
         }
@@ -131,7 +133,7 @@ impl Node {
     /// Keeps the token that a peer gave, if it came from where the peer is reached.
     pub(super) fn keep_token(&mut self, from: SocketAddr, header: &Header<'_>) {
         if let (Some(token), Some(member)) = (header.token, self.member_at(from, header)) {
-            member.token = Some(token);
+            member.token = NonZeroU64::new(token);
         }
     }
 

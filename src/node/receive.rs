@@ -168,7 +168,10 @@ impl Node {
             return false;
         }
         let Some(member) = self.ring.member_mut(header.sender) else { return false };
-        let asked = &mut member.asked[usize::from(Peer::from(from) != header.sender)];
+        let asked = match Peer::from(from) == header.sender {
+            true => &mut member.asked,
+            false => &mut **member.asked_elsewhere.get_or_insert_default(),
+        };
         match message {
             Message::Digest(Digest { id, .. }) | Message::CompactDigest(CompactDigest { id, .. }) => {
                 asked.digests.is_first(*id)

@@ -1,6 +1,7 @@
 //! What is told of a peer, and what is held of it.
 
 use std::hash::Hasher;
+use std::num::NonZeroU64;
 
 use siphasher::sip::SipHasher13;
 
@@ -64,11 +65,13 @@ pub struct Member {
     /// To whom it is told.
     pub telling: Telling,
     /// The token that it gave; returned to it, the token proves this node's address.
-    pub token: Option<u64>,
+    pub token: Option<NonZeroU64>,
     /// Until when its address counts as proved.
     pub proved_until: Instant,
-    /// What it asked for from where it is reached, and from elsewhere, as behind NAT: nobody who is elsewhere can count for it.
-    pub asked: [Asked; 2],
+    /// What it asked for from where it is reached.
+    pub asked: Asked,
+    /// What it asked for from elsewhere, as from behind NAT: nobody who is elsewhere can count for it.
+    pub asked_elsewhere: Option<Box<Asked>>,
     /// In UDP payload, what it was sent since it was new here.
     pub bytes_sent: u64,
     /// In UDP payload, what came from it since it was new here.

@@ -58,7 +58,7 @@ fn state(sim: &Sim, at: Peer) -> String {
     let node = sim.node(at).unwrap();
     let members = node.ring().members().map(|(peer, member)| {
         let own = (peer, member.state, member.heartbeat, member.since, member.telling);
-        let address = (member.token, member.proved_until, member.asked);
+        let address = (member.token, member.proved_until, member.asked, &member.asked_elsewhere);
         format!("{own:?}\n{address:?}\n{:?}\n", member.replica)
     });
     let members: String = members.collect();

@@ -197,6 +197,7 @@ impl Ring {
             token: None,
             proved_until: Instant::ZERO,
             asked: Default::default(),
+            asked_elsewhere: None,
             bytes_sent: 0,
             bytes_received: 0,
             roster_hash: 0,
