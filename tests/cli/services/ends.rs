@@ -56,8 +56,9 @@ fn requests_are_answered_after_the_client_has_said_all() {
     let mut late = act("cmd:slow");
     late["timeout_ms"] = 50.into();
     assert_eq!(told_after_closing(&agent, &[late])[0]["error"]["code"], "action_timeout");
-    // What it would have to answer itself is lost.
-    let told = told_after_closing(&agent, &[json!({"do": "serve", "pattern": "a:1"}), act("a:1")]);
+    // What it would have to answer itself is lost, whether it still heard of it or not.
+    let mut told = told_after_closing(&agent, &[json!({"do": "serve", "pattern": "a:1"}), act("a:1")]);
+    told.retain(|line| line["event"].is_null());
     assert_eq!((told.len(), &told[0]["ok"]), (2, &json!(true)), "{told:?}");
     assert!(told[1]["error"]["code"].is_string(), "{told:?}");
     assert_eq!(told_after_closing(&agent, &[json!({"id": 9, "do": "leave"})]), [json!({"id": 9, "ok": true})]);
