@@ -1,5 +1,7 @@
 //! Every event of the line protocol with its fields, as agents print them and as clients are told.
 
+use std::time::SystemTime;
+
 use serde_json::{Value, json};
 
 use crate::harness::{Agent, Conversation, all_alive, until};
@@ -151,6 +153,10 @@ fn two_clusters_meet() {
 fn two_agents_advertise_one_address() {
     let seed = Agent::start(&[]);
     let mut one = Agent::join(&seed, &[]);
+    // Two that start in the same millisecond are one run to everybody, and have nothing to notice as long as neither writes.
+    let milliseconds = || SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis();
+    let ready = milliseconds();
+    until("the clock has moved on", || milliseconds() > ready);
     let mut other = Agent::join(&seed, &["--advertise", &one.peer]);
     assert_eq!(other.peer, one.peer);
     let mut told = None;
