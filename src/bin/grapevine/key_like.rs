@@ -46,10 +46,6 @@ mod tests {
         for given in
             [key.to_owned(), format!("--ttl={key}"), format!("name={key}"), format!("a,{key}"), key[1..].to_owned()]
         {
-            assert!(
-                shows(&format!("invalid value '{}'", &key[1..]), &given[..].into()) || given.contains(key),
-                "{given}"
-            );
             assert!(shows(&format!("invalid value '{key}'"), &given[..].into()), "{given}");
             assert!(!shows("invalid value", &given[..].into()), "{given}");
         }
