@@ -176,7 +176,7 @@ pub struct PeerInfo {
     pub generation: u64,
     /// What this node thinks of it.
     pub state: PeerState,
-    /// How many gossip rounds it has run, as far as is known here.
+    /// The number of its latest gossip round that is known of here; its first is one that it draws, below 100.
     pub heartbeat: u64,
     /// The suspicion level φ now; 0 for this node itself and for a peer never seen alive.
     pub phi: f64,

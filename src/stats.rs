@@ -168,7 +168,7 @@ impl Refused {
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Gossip rounds run; the heartbeat.
+    /// Gossip rounds run.
     pub rounds: u64,
     /// Datagrams handed to the socket.
     pub datagrams_sent: u64,

@@ -76,6 +76,7 @@ impl Node {
         }
         self.budget = self.config.bytes_per_round;
         self.ring.beat();
+        self.stats.rounds += 1;
         self.choose_partners();
         let partners = std::mem::take(&mut self.scratch.partners);
         for peer in &partners.others {

@@ -106,7 +106,7 @@ impl DigestSet {
     pub fn prepare_compact(&mut self, ring: &Ring, (from, to): (Peer, Peer), tick: u64, room: usize, limit: usize) {
         self.used = 0;
         let own = ring.own_row();
-        let base = own.progress.generation.saturating_add(own.heartbeat.saturating_mul(tick));
+        let base = own.progress.generation.saturating_add(ring.rounds().saturating_mul(tick));
         for (row, hash) in ring.rows(from, to, Telling::Roster) {
             // 9 bytes each are the most that the two integers can take.
             let fits =
@@ -192,7 +192,7 @@ mod tests {
     }
 
     fn ring(n: u16) -> Ring {
-        let mut ring = Ring::new(peer(1), OwnMap::new(1_000_000));
+        let mut ring = Ring::new(peer(1), OwnMap::new(1_000_000), 0);
         for port in 2..=n {
             ring.insert(Instant::ZERO, peer(port), u64::from(port), 1_000_000 + u64::from(port));
         }
@@ -239,14 +239,20 @@ mod tests {
 
     #[test]
     fn quiet_heartbeats_take_a_byte_each_whenever_peers_started() {
-        let mut ring = Ring::new(peer(1), OwnMap::new(5_000_000));
+        let mut ring = Ring::new(peer(1), OwnMap::new(5_000_000), 95);
         for _ in 0..100 {
             ring.beat();
         }
         for port in 2..=100 {
             // Started `port` hours earlier, one beat a second since.
             let earlier = u64::from(port) * 3_600_000;
-            ring.insert(Instant::ZERO, peer(port), 100 + earlier / 1000, 5_000_000u64.saturating_sub(earlier).max(1));
+            let first = u64::from(port) % 96;
+            ring.insert(
+                Instant::ZERO,
+                peer(port),
+                first + 100 + earlier / 1000,
+                5_000_000u64.saturating_sub(earlier).max(1),
+            );
         }
         let mut set = DigestSet::default();
         let whole = (Peer::LOWEST, Peer::LOWEST);

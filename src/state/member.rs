@@ -30,7 +30,7 @@ pub enum Mark {
 pub struct Row {
     /// Who.
     pub peer: Peer,
-    /// How many rounds it has run.
+    /// Its number of rounds, which it counts from a number that it draws.
     pub heartbeat: u64,
     /// How far the teller's copy of its map is, and of which run it is.
     pub progress: Progress,

@@ -153,7 +153,7 @@ fn two_clusters_meet() {
 fn two_agents_advertise_one_address() {
     let seed = Agent::start(&[]);
     let mut one = Agent::join(&seed, &[]);
-    // Two that start in the same millisecond are one run to everybody, and have nothing to notice as long as neither writes.
+    // Of those that start in the same millisecond one in a hundred has nothing to notice as long as neither writes.
     let milliseconds = || SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis();
     let ready = milliseconds();
     until("the clock has moved on", || milliseconds() > ready);

@@ -55,7 +55,7 @@ fn the_fate_of_a_datagram_is_its_own() {
     assert_eq!(lost(Faults { duplication: 0.5, corruption: 0.0, ..Faults::NONE }), alone);
 }
 
-/// A run that fails is narrowed down to the faults that it takes: here, to everyone agreeing at once.
+/// A run that fails is narrowed down to the faults that it takes. Here everyone is to agree at once, so that it takes one at most.
 #[test]
 fn a_failure_is_narrowed_down() {
     let mut failing = Torture::new(Plan::random(3, 4, SHORT));
@@ -65,5 +65,5 @@ fn a_failure_is_narrowed_down() {
     assert!(torture(&failing).unwrap().violation.is_some());
     let mut tries = 0;
     let narrowed = narrow(&failing, |_| tries += 1).unwrap();
-    assert!(narrowed.plan.faults.is_empty() && all > 3 && tries > 1, "{} of {all}", narrowed.plan.faults.len());
+    assert!(narrowed.plan.faults.len() <= 1 && all > 3 && tries > 1, "{} of {all}", narrowed.plan.faults.len());
 }

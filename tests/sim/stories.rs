@@ -214,6 +214,30 @@ fn a_twin_is_reported() -> Story {
     Ok(())
 }
 
+/// Both start in the same millisecond, so that they have the same generation, and neither ever writes: where each starts to
+/// count its rounds tells them apart, but for a few that draw the same.
+#[test]
+fn twins_that_start_at_once_notice_each_other() -> Story {
+    const SEEDS: u64 = 200;
+    let mut unnoticed = 0;
+    for seed in 0..SEEDS {
+        let mut sim = Sim::new(seed).watched();
+        sim.expect_lies();
+        let seeds = vec![sim.start(Config::default())?.to_string()];
+        let twins = ["10.1.0.1:9000", "10.1.0.2:9000"].map(|addr| addr.parse::<SocketAddr>().unwrap());
+        let config = Config { advertise: Some(twins[0]), seeds, ..Config::default() };
+        for twin in twins {
+            sim.start_at(twin, config.clone(), 0)?;
+        }
+        sim.run_for(secs(20))?;
+        let told =
+            |at| sim.events(Peer::from(at)).iter().any(|(_, event)| matches!(event, Event::AddressConflict { .. }));
+        unnoticed += u64::from(!twins.into_iter().any(told));
+    }
+    assert!(unnoticed <= SEEDS / 20, "{unnoticed} of {SEEDS}");
+    Ok(())
+}
+
 #[test]
 fn a_node_that_leaves_has_left_and_not_failed() -> Story {
     let (mut sim, nodes) = cluster(10, 6)?;

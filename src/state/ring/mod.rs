@@ -39,6 +39,7 @@ impl RosterSum {
 #[derive(Clone, Debug)]
 pub struct Ring {
     me: Peer,
+    first_heartbeat: u64,
     heartbeat: u64,
     left: bool,
     own: OwnMap,
@@ -56,11 +57,12 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// A ring of this node alone.
-    pub fn new(me: Peer, own: OwnMap) -> Self {
+    /// A ring of this node alone, which counts its rounds from `first_heartbeat` on.
+    pub fn new(me: Peer, own: OwnMap, first_heartbeat: u64) -> Self {
         let mut ring = Ring {
             me,
-            heartbeat: 0,
+            first_heartbeat,
+            heartbeat: first_heartbeat,
             left: false,
             own,
             own_hash: 0,
@@ -105,6 +107,11 @@ impl Ring {
         Row { peer: self.me, heartbeat: self.heartbeat, progress: self.own.progress(), mark }
     }
 
+    /// How many rounds this node has run in its generation.
+    pub fn rounds(&self) -> u64 {
+        self.heartbeat - self.first_heartbeat
+    }
+
     /// One more round was run.
     pub fn beat(&mut self) {
         self.heartbeat = self.heartbeat.saturating_add(1);
@@ -120,6 +127,7 @@ impl Ring {
     /// This node takes a new generation and starts counting its rounds anew.
     pub fn renew(&mut self, generation: u64) {
         self.own.renew(generation);
+        self.first_heartbeat = 0;
         self.heartbeat = 1;
         self.left = false;
         self.own_changed();

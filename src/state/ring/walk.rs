@@ -88,7 +88,7 @@ mod tests {
     }
 
     fn ring(me: u16, others: &[u16]) -> Ring {
-        let mut ring = Ring::new(peer(me), OwnMap::new(1));
+        let mut ring = Ring::new(peer(me), OwnMap::new(1), 0);
         for port in others {
             ring.insert(Instant::ZERO, peer(*port), 1, 1);
         }
