@@ -9,7 +9,7 @@ pub(super) fn check(view: &View) -> Result<(), Broken> {
         let (size, limit) = (view.largest_datagram, view.max_datagram);
         return broken(Rule::DatagramsAreBounded, format!("it sent {size} bytes; the limit is {limit}"));
     }
-    within("peers", view.members.len(), limits.peers)?;
+    within("peers", view.size, limits.peers)?;
     // Those who are told to be forgotten are among the members.
     within("forgotten peers", view.forgotten, 2 * limits.peers)?;
     map(&view.own, 1, view)?;

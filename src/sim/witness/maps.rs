@@ -28,7 +28,7 @@ struct Owner {
     seen: BTreeMap<Key, (u64, u64)>,
     /// The end of each life, with its version, when it was looked at last.
     lives: BTreeMap<Key, (u64, Option<Instant>)>,
-    /// The longest that a datagram was under way since then.
+    /// The longest that a datagram was under way that has changed something of it since then.
     flight: Duration,
 }
 
@@ -76,13 +76,16 @@ impl MapLog {
             }
         }
         // Of whom nothing is held any more the events must have told that it is gone.
-        let gone = |peer: &Peer| *peer != view.me && view.members.binary_search_by_key(peer, |seen| seen.peer).is_err();
-        match self.owners.iter().find(|(peer, owner)| !owner.told.is_empty() && gone(peer)) {
-            Some((peer, owner)) => {
-                broken(Rule::EventsTellTheState, format!("{peer} is gone, and no event told of {:?}", owner.told))
+        let told_of = view.events.iter().filter_map(Event::peer);
+        let is_gone =
+            |peer: &Peer| *peer != view.me && view.members.binary_search_by_key(peer, |seen| seen.peer).is_err();
+        for peer in view.gone.iter().copied().chain(told_of).filter(is_gone) {
+            if let Some(owner) = self.owners.get(&peer).filter(|owner| !owner.told.is_empty()) {
+                let text = format!("{peer} is gone, and no event told of {:?}", owner.told);
+                return broken(Rule::EventsTellTheState, text);
             }
-            None => Ok(()),
         }
+        Ok(())
     }
 
     /// What a node has from its start no event tells.

@@ -51,10 +51,10 @@ impl MemberLog {
                 heartbeat_is_the_owners(seen, history)?;
             }
         }
-        let listed = view.members.iter().filter(|seen| seen.state != PeerState::Forgotten).count();
         let told = self.peers.values().filter(|known| known.state.is_some()).count();
-        if told != listed {
-            return broken(Rule::EventsTellTheState, format!("events told of {told} peers, and it lists {listed}"));
+        if told != view.listed {
+            let text = format!("events told of {told} peers, and it lists {}", view.listed);
+            return broken(Rule::EventsTellTheState, text);
         }
         Ok(())
     }

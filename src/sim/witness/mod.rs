@@ -1,8 +1,8 @@
 //! Looks at every step of every node, and says which promise was broken first.
 //!
 //! It believes nobody. What owners wrote it sees at the owners, at the moment of writing; what readers are shown, it compares with
-//! that; and events are its log of every mutation. A map is looked at whenever an event tells of it, or its size, progress or sum of
-//! hashes has changed: a violation that passes would have to leave all of these as they were.
+//! that; and events are its log of every mutation. A peer is looked at whenever its heartbeat has moved; its map whenever an event
+//! tells of it, or its size, progress or sum of hashes has changed: a violation that passes would have to leave all of these as they were.
 
 mod history;
 mod limits;
@@ -23,7 +23,7 @@ use history::History;
 use maps::MapLog;
 use members::MemberLog;
 pub(super) use view::Glance;
-use view::{Outline, View};
+use view::{Outlines, View};
 
 /// The promises that are checked at every step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -146,7 +146,7 @@ struct Flights {
 struct Watch {
     run: u64,
     steps: u64,
-    outlines: BTreeMap<Peer, Outline>,
+    outlines: Outlines,
 }
 
 /// What one process was seen to hold.

@@ -1,6 +1,5 @@
 //! What a node holds at one moment, taken down as plain data.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::config::Limits;
@@ -10,7 +9,7 @@ use crate::node::Node;
 use crate::peer::{Peer, PeerState};
 use crate::sim::clock::Clock;
 use crate::sim::witness::Cause;
-use crate::state::{Entry, Map, Progress};
+use crate::state::{Entry, Map, Member, OwnMap, Progress};
 use crate::value::Key;
 
 /// A node right after a step.
@@ -42,7 +41,13 @@ pub(super) struct View {
     /// It has left.
     pub(super) left: bool,
     pub(super) own: Held,
+    /// Those of whom anything has changed, or something is told; once in a while all of them.
     pub(super) members: Vec<Seen>,
+    /// How many there are, and how many of them are not forgotten.
+    pub(super) size: usize,
+    pub(super) listed: usize,
+    /// Of whom nothing is held any more.
+    pub(super) gone: Vec<Peer>,
     pub(super) events: Vec<Event>,
     /// Peers that are remembered to be forgotten.
     pub(super) forgotten: usize,
@@ -75,51 +80,96 @@ pub(super) struct Held {
     pub(super) entries: Option<Vec<(Key, Entry)>>,
 }
 
+/// What a process held at the last look, so far as it takes to see what has changed.
+#[derive(Default)]
+pub(super) struct Outlines {
+    own: Option<Outline>,
+    /// In the order of their addresses, with their heartbeats.
+    members: Vec<(Peer, u64, Outline)>,
+}
+
 /// What changes with a map, whatever changes in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Outline {
+struct Outline {
     state: PeerState,
     progress: Progress,
     keys: usize,
     bytes: usize,
+    unfinished: usize,
+    refused: bool,
     held_over: bool,
     /// Of what is in it, but for held-over entries and for values with a life: see [`Map::sum`].
     sum: u32,
 }
 
+impl Outline {
+    fn of(state: PeerState, progress: Progress, map: &Map) -> Outline {
+        Outline {
+            state,
+            progress,
+            keys: map.len(),
+            bytes: map.bytes(),
+            unfinished: 0,
+            refused: false,
+            held_over: map.has_held_over(),
+            sum: map.sum(),
+        }
+    }
+
+    fn of_own(own: &OwnMap) -> Outline {
+        Outline::of(PeerState::Alive, own.progress(), own.map())
+    }
+
+    fn of_member(member: &Member) -> Outline {
+        let replica = &member.replica;
+        let progress = replica.progress();
+        Outline {
+            unfinished: replica.unfinished().map_or(0, |unfinished| unfinished.bytes.len()),
+            refused: replica.last_servable() < progress.max,
+            ..Outline::of(member.state, progress, replica.map())
+        }
+    }
+
+    fn held(&self, map: &Map, has_changed: bool) -> Held {
+        let entries = || map.iter().map(|(key, entry)| (key.clone(), entry.clone())).collect();
+        Held {
+            progress: self.progress,
+            keys: self.keys,
+            bytes: self.bytes,
+            unfinished: self.unfinished,
+            refused: self.refused,
+            entries: has_changed.then(entries),
+        }
+    }
+}
+
 impl View {
-    pub(super) fn of(glance: &Glance<'_>, all: bool, outlines: &mut BTreeMap<Peer, Outline>) -> View {
+    pub(super) fn of(glance: &Glance<'_>, all: bool, outlines: &mut Outlines) -> View {
         let node = glance.node;
         let (ring, config) = (node.ring(), node.config());
-        let mut take = |peer, state, progress: Progress, map: &Map, (servable, unfinished): (u64, usize)| {
-            let outline = Outline {
-                state,
-                progress,
-                keys: map.len(),
-                bytes: map.bytes(),
-                held_over: map.has_held_over(),
-                sum: map.sum(),
-            };
-            let told = || glance.events.iter().any(|event| event.peer() == Some(peer));
-            let changed = outlines.insert(peer, outline) != Some(outline) || all || told();
-            let entries = || map.iter().map(|(key, entry)| (key.clone(), entry.clone())).collect();
-            Held {
-                progress,
-                keys: map.len(),
-                bytes: map.bytes(),
-                unfinished,
-                refused: servable < progress.max,
-                entries: changed.then(entries),
+        let is_told = |peer| glance.events.iter().any(|event| event.peer() == Some(peer));
+        let outline = Outline::of_own(ring.own());
+        let has_changed = outlines.own.replace(outline) != Some(outline) || all || is_told(ring.me());
+        let own = outline.held(ring.own().map(), has_changed);
+        let (mut members, mut gone, mut listed) = (Vec::new(), Vec::new(), 0);
+        let before = std::mem::take(&mut outlines.members);
+        let mut before = before.into_iter().peekable();
+        for (peer, member) in ring.members() {
+            while let Some((other, ..)) = before.next_if(|(other, ..)| *other < peer) {
+                gone.push(other);
             }
-        };
-        let own = take(ring.me(), PeerState::Alive, ring.own().progress(), ring.own().map(), (u64::MAX, 0));
-        let members = ring.members().map(|(peer, member)| {
-            let replica = &member.replica;
-            let unfinished = replica.unfinished().map_or(0, |unfinished| unfinished.bytes.len());
-            let rest = (replica.last_servable(), unfinished);
-            let held = take(peer, member.state, replica.progress(), replica.map(), rest);
-            Seen { peer, state: member.state, heartbeat: member.heartbeat, held }
-        });
+            let before =
+                before.next_if(|(other, ..)| *other == peer).map(|(_, heartbeat, outline)| (heartbeat, outline));
+            let outline = Outline::of_member(member);
+            let map_changed = before.is_none_or(|(_, before)| before != outline) || all || is_told(peer);
+            if map_changed || before.is_some_and(|(heartbeat, _)| heartbeat != member.heartbeat) {
+                let held = outline.held(member.replica.map(), map_changed);
+                members.push(Seen { peer, state: member.state, heartbeat: member.heartbeat, held });
+            }
+            listed += usize::from(member.state != PeerState::Forgotten);
+            outlines.members.push((peer, member.heartbeat, outline));
+        }
+        gone.extend(before.map(|(other, ..)| other));
         View {
             at: glance.at,
             now: glance.now,
@@ -131,7 +181,10 @@ impl View {
             heartbeat: ring.own_row().heartbeat,
             left: node.has_left(),
             own,
-            members: members.collect(),
+            members,
+            size: outlines.members.len(),
+            listed,
+            gone,
             events: glance.events.to_vec(),
             forgotten: ring.all_forgotten().count(),
             largest_datagram: glance.largest_datagram,

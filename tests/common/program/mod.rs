@@ -4,6 +4,8 @@
 
 pub mod agent;
 pub mod conversation;
+#[path = "../keyed.rs"]
+pub mod keyed;
 #[path = "../memory.rs"]
 pub mod memory;
 pub mod process;
@@ -15,6 +17,7 @@ use serde_json::Value;
 
 pub use agent::Agent;
 pub use conversation::Conversation;
+pub use keyed::is_keyed;
 pub use process::{Ended, PROGRAM, Process, program, run};
 
 /// Nothing takes so long, on the busiest machine.
