@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Agent, Conversation, all_alive, until};
+use crate::harness::{Agent, Conversation, all_alive, is_keyed, until};
 
 /// The names of a line's fields, in their order.
 fn fields(line: &Value) -> Vec<&str> {
@@ -133,6 +133,15 @@ fn two_clusters_meet() {
     let mut blue = Agent::start(&["--cluster", "blue"]);
     let mut client = followed(&blue);
     let mut green = Agent::join(&blue, &["--cluster", "green"]);
+    if is_keyed() {
+        // Nobody tells its name to one who does not know it.
+        let mut talk = blue.connect();
+        until("it hears of a cluster that is not its own", || {
+            talk.done(json!({"do": "stats"}))["stats"]["refused"]["unauthentic"].as_u64() > Some(0)
+        });
+        assert_eq!(talk.members().len(), 1);
+        return;
+    }
     for (told, addr, cluster) in [
         (&mut blue.stdio, &green.peer, "green"),
         (&mut client, &green.peer, "green"),

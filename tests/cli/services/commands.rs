@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{act, calling, failure, knows, listen, on_the_wire, result, serving};
+use super::{act, calling, failure, knows, listen_plain, on_the_wire, result, serving};
 use crate::harness::conversation::refusal;
 use crate::harness::process::{is_running, signal_to};
 use crate::harness::{Agent, until};
@@ -287,8 +287,8 @@ fn only_what_is_pinned_may_be_called_by_others() {
     let mut talk = caller.connect();
     assert_eq!(result(&mut talk, "role:api,cmd:a"), json!([1]));
     assert_eq!(failure(&mut talk, "role:secret").0, "act_not_found");
-    assert_eq!(on_the_wire(listen(&server), &json!({"role": "api", "cmd": "a"}))["res"], json!([1]));
-    let answer = on_the_wire(listen(&server), &json!({"role": "secret"}));
+    assert_eq!(on_the_wire(listen_plain(&server), &json!({"role": "api", "cmd": "a"}))["res"], json!([1]));
+    let answer = on_the_wire(listen_plain(&server), &json!({"role": "secret"}));
     assert_eq!(answer["error"]["code"], "act_not_found", "{answer}");
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{calling, knows, listen, result, serving};
+use super::{calling, knows, listen, listen_plain, result, serving};
 use crate::harness::{Agent, until};
 
 fn services(agent: &Agent) -> Value {
@@ -37,7 +37,7 @@ fn services_are_listed() {
 #[test]
 fn services_outside_of_the_cluster() {
     let outside = serving(&["role:a,cmd:x=echo '[\"x\"]'", "role:b=echo '[\"b\"]'"], &[]);
-    let addr = listen(&outside);
+    let addr = listen_plain(&outside);
     let (one, other) = (format!("{addr}=role:a"), format!("{addr}=role:b"));
     let agent = Agent::start(&["--client", &one, "--client", &other]);
     assert_eq!(services(&agent), json!([{"addr": addr, "patterns": ["role:a", "role:b"], "self": false}]));

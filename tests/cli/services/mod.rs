@@ -14,18 +14,27 @@ use std::net::TcpStream;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Agent, Conversation, LONG, until};
+use crate::harness::{Agent, Conversation, LONG, is_keyed, until};
 
 /// An agent that takes calls, and answers them by these commands.
 fn serving(commands: &[&str], args: &[&str]) -> Agent {
     let serve = commands.iter().flat_map(|command| ["--serve", command]);
-    let args: Vec<&str> = ["--listen", "127.0.0.1:0"].into_iter().chain(serve).chain(args.iter().copied()).collect();
+    let listen: &[&str] = match is_keyed() {
+        true => &["--listen", "127.0.0.1:0", "--listen-plain", "127.0.0.1:0"],
+        false => &["--listen", "127.0.0.1:0"],
+    };
+    let args: Vec<&str> = listen.iter().copied().chain(serve).chain(args.iter().copied()).collect();
     Agent::start(&args)
 }
 
 /// Where it takes calls.
 fn listen(agent: &Agent) -> &str {
     agent.ready["listen"].as_str().unwrap()
+}
+
+/// Where it takes calls that are not encrypted.
+fn listen_plain(agent: &Agent) -> &str {
+    if is_keyed() { agent.ready["listen_plain"].as_str().unwrap() } else { listen(agent) }
 }
 
 /// Waits until an agent knows who offers these patterns, in the canonical form.

@@ -6,9 +6,9 @@ use std::process::Command;
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::{knows, listen, on_the_wire, result, serving};
+use super::{knows, listen_plain, on_the_wire, result, serving};
 use crate::harness::agent::agent_command;
-use crate::harness::{Agent, Conversation, Ended, Process, program, until};
+use crate::harness::{Agent, Conversation, Ended, Process, is_keyed, program, until};
 
 fn start(args: &[&str]) -> Ended {
     let folder = TempDir::new().unwrap();
@@ -150,20 +150,21 @@ fn a_service_is_set_up_by_its_environment() {
         ("GRAPEVINE_LISTEN", "127.0.0.1:0".to_owned()),
         ("GRAPEVINE_ADVERTISE_SERVICE", "127.0.0.1:0".to_owned()),
         ("GRAPEVINE_PIN", "role:api,cmd:*; role:b;".to_owned()),
-        ("GRAPEVINE_CLIENT", format!("127.0.0.1:1=role:nobody; {}=role:out", listen(&outside))),
+        ("GRAPEVINE_CLIENT", format!("127.0.0.1:1=role:nobody; {}=role:out", listen_plain(&outside))),
         ("GRAPEVINE_SERVE", "role:api=X='a;b'; echo \"[\\\"$X\\\"]\"".to_owned()),
         ("GRAPEVINE_SERVE_JOBS", "2".to_owned()),
         ("GRAPEVINE_SERVE_LIMIT", "5s".to_owned()),
     ];
     let agent = Agent::start_after(&[], |command| {
         command.envs(environment);
+        command.envs(is_keyed().then_some(("GRAPEVINE_LISTEN_PLAIN", "127.0.0.1:0")));
     });
     knows(&agent, &agent.peer, &["cmd:*,role:api"]);
     let mut talk = agent.connect();
     assert_eq!(result(&mut talk, "role:api"), json!(["a;b"]));
     assert_eq!(result(&mut talk, "role:out"), json!(["out"]));
-    assert_eq!(on_the_wire(listen(&agent), &json!({"role": "api", "cmd": 1}))["res"], json!(["a;b"]));
-    assert_eq!(on_the_wire(listen(&agent), &json!({"role": "api"}))["error"]["code"], "act_not_found");
+    assert_eq!(on_the_wire(listen_plain(&agent), &json!({"role": "api", "cmd": 1}))["res"], json!(["a;b"]));
+    assert_eq!(on_the_wire(listen_plain(&agent), &json!({"role": "api"}))["error"]["code"], "act_not_found");
 }
 
 /// A setting that is wrong is noticed, and so was read; options win.

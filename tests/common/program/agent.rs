@@ -1,7 +1,6 @@
 //! An agent that runs.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::process::program_within;
-use super::{Conversation, Ended, Process, is_keyed, program, run, until};
+use super::{Conversation, Ended, Process, program, run, until};
 
 /// What an agent is told unless a test says otherwise. Nobody fails for the load of the machine alone: every time-out is a second longer.
 const DEFAULTS: [(&str, &str); 3] = [("--bind", "127.0.0.1:0"), ("--interval", "50ms"), ("--pause", "20")];
@@ -57,16 +56,6 @@ impl Commands {
     }
 }
 
-/// Written here, where every agent has a key: the same to all.
-fn key_file_in(folder: &Path) -> Option<PathBuf> {
-    is_keyed().then(|| {
-        let file = folder.join("key");
-        fs::write(&file, format!("{}\n", "Q".repeat(43) + "=")).unwrap();
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
-        file
-    })
-}
-
 impl Drop for Commands {
     fn drop(&mut self) {
         // Some may be just starting others.
@@ -109,9 +98,6 @@ impl Agent {
         }
         if !args.contains(&"--stdio") {
             command.arg("--json");
-        }
-        if let Some(file) = key_file_in(folder.path()) {
-            command.env("GRAPEVINE_KEY_FILE", file);
         }
         prepare(&mut command);
         let commands = Commands::of(&mut command);

@@ -2,16 +2,18 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Receiver, unbounded};
 use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, test_kill_process, waitpid};
 
-use super::until;
+use super::{is_keyed, until};
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_grapevine");
 
@@ -29,7 +31,19 @@ pub fn program_within(outer: &[&str], args: &[&str]) -> Command {
     for kept in ["PATH", "TMPDIR"] {
         command.envs(std::env::var_os(kept).map(|value| (kept, value)));
     }
+    command.envs(is_keyed().then(|| ("GRAPEVINE_KEY_FILE", key_file())));
     command
+}
+
+/// What every agent is given where it has no other keys.
+fn key_file() -> &'static Path {
+    static FILE: LazyLock<PathBuf> = LazyLock::new(|| {
+        let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("key");
+        fs::write(&file, "Q".repeat(43) + "=\n").unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        file
+    });
+    &FILE
 }
 
 /// Runs the program to its end, with nothing to read.
@@ -168,7 +182,10 @@ impl Ended {
 
     fn one_line(self, status: i32) -> String {
         assert_eq!((self.status, self.out.len()), (Some(status), 0), "{self:?}");
-        let line = self.err.strip_prefix("grapevine: ").and_then(|err| err.strip_suffix('\n'));
+        // An agent with keys may have logged which they are.
+        let told = if is_keyed() && self.err.starts_with('[') { self.err.split_once('\n') } else { None };
+        let err = told.map_or(&*self.err, |(_, rest)| rest);
+        let line = err.strip_prefix("grapevine: ").and_then(|err| err.strip_suffix('\n'));
         let line = line.unwrap_or_else(|| panic!("no line of the program's: {self:?}"));
         assert!(!line.contains('\n'), "more than one line: {self:?}");
         line.to_owned()
