@@ -176,7 +176,7 @@ pub struct PeerInfo {
     pub generation: u64,
     /// What this node thinks of it.
     pub state: PeerState,
-    /// The number of its latest gossip round that is known of here; its first is one that it draws, below 100.
+    /// The number of its latest gossip round that is known of here; a run draws its first, below 96.
     pub heartbeat: u64,
     /// The suspicion level φ now; 0 for this node itself and for a peer never seen alive.
     pub phi: f64,

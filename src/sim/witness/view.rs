@@ -152,7 +152,8 @@ impl View {
         let has_changed = outlines.own.replace(outline) != Some(outline) || all || is_told(ring.me());
         let own = outline.held(ring.own().map(), has_changed);
         let (mut members, mut gone, mut listed) = (Vec::new(), Vec::new(), 0);
-        let before = std::mem::take(&mut outlines.members);
+        let room = Vec::with_capacity(outlines.members.len() + 1);
+        let before = std::mem::replace(&mut outlines.members, room);
         let mut before = before.into_iter().peekable();
         for (peer, member) in ring.members() {
             while let Some((other, ..)) = before.next_if(|(other, ..)| *other < peer) {
